@@ -1,0 +1,238 @@
+"""A space: a tree with choices in it, its rules, and what can be asked of it without training anything."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import random
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, is_dataclass, make_dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from invnas.architecture import SHIPPED, Architecture
+from invnas.choice import Choice, Decisions, Repeat, children, count, decisions_to, enumerate_decisions, resolve
+from invnas.errors import BadInput, InvalidArchitecture
+from invnas.shipped import find
+
+#: A rule between choices: takes the network value, returns the reason against it, or None.
+Constraint = Callable[[Any], str | None]
+
+#: Draws after which a space is held to have no further valid architecture.
+MAX_DRAWS = 10_000
+
+
+@dataclass(frozen=True)
+class Space:
+    """What may be built.
+
+    Attributes:
+        network: A network value with a Choice or Repeat anywhere in it, or a plain function whose parameters have
+            choices as defaults and which returns an nn.Module.
+        constraints: Rules between choices: each takes the network value and returns a reason against it, or None.
+        name: What to call it.
+
+    >>> from invnas import Choice, Convolution, Involution, Bottleneck, HybridNet, PlainStem, Repeat, Stage
+    >>> block = Bottleneck(Choice(Convolution(3), Involution(Choice(3, 5), 8, 2)), expansion=2)
+    >>> Space(HybridNet(PlainStem(16, 3, 1, False), [Stage(16, Repeat(block, times=2))])).size
+    9
+    """
+
+    network: Any
+    constraints: tuple[Constraint, ...] = ()
+    name: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if inspect.isfunction(self.network):
+            object.__setattr__(self, "network", _as_value(self.network))
+        if not is_dataclass(self.network) or isinstance(self.network, type):
+            raise BadInput(f"a space must be a network value or a function, but got {self.network!r:.80}")
+        object.__setattr__(self, "constraints", tuple(self.constraints))
+
+    @cached_property
+    def size(self) -> int:
+        """Exactly how many architectures the choices name, before any rule rejects one."""
+        return count(self.network)
+
+    @cached_property
+    def types(self) -> Mapping[str, type]:
+        """The user's own dataclasses in this space by name, for `Architecture.from_dict`."""
+        return {cls.__name__: cls for cls in _classes(self.network) if cls not in SHIPPED.values()}
+
+    def resolve(self, decide: Callable[[str, Choice], int]) -> Architecture:
+        """Return the architecture that `decide(path, choice)` leads to.
+
+        Raises:
+            InvalidArchitecture: If a rule is broken, with the reason.
+        """
+        try:
+            architecture = Architecture(resolve(self.network, decide))
+            architecture.check()
+        except InvalidArchitecture:
+            raise
+        except (ValueError, TypeError, ZeroDivisionError) as error:  # from a user's own __post_init__ or problems
+            raise InvalidArchitecture(f"{type(error).__name__}: {error}") from error
+        for constraint in self.constraints:
+            reason = constraint(architecture.network)
+            if reason:
+                raise InvalidArchitecture(str(reason))
+        return architecture
+
+    def architecture(self, decisions: Decisions) -> Architecture:
+        """Return the architecture that recorded decisions lead to; raises as `resolve` does."""
+
+        def decide(path: str, choice: Choice) -> int:
+            index = decisions.get(path)
+            if index is None or not 0 <= index < len(choice.options):
+                raise InvalidArchitecture(f"the decision `{path}` is {index}, but the space has {choice!r:.80} there")
+            return index
+
+        return self.resolve(decide)
+
+    def decisions(self, architecture: Architecture) -> Decisions | None:
+        """Return the decisions that lead to an architecture, or None when it is not in this space."""
+        return decisions_to(self.network, architecture.network)
+
+    def draw(self, rng: random.Random) -> Decisions:
+        """Return decisions drawn uniformly over all architectures, valid or not."""
+        return self._record(lambda path, choice: _weighted(choice, rng))
+
+    def sample(self, rng: random.Random) -> tuple[Decisions, Architecture]:
+        """Return an architecture drawn uniformly over the valid ones, with its decisions.
+
+        Raises:
+            BadInput: If ten thousand draws found none.
+        """
+        return self._first_valid(lambda: self.draw(rng))
+
+    def mutate(self, decisions: Decisions, rng: random.Random) -> tuple[Decisions, Architecture]:
+        """Return a valid neighbour: one decision taken otherwise, the decisions that opens drawn uniformly."""
+        options: dict[str, int] = {}
+        self._record(lambda path, choice: options.setdefault(path, len(choice.options)) and decisions[path])
+        free = [path for path, number in options.items() if number > 1]
+        if not free:
+            raise BadInput(f"the space {self.name} has a single architecture: there is nothing to mutate")
+
+        def neighbour() -> Decisions:
+            changed = rng.choice(free)
+
+            def decide(path: str, choice: Choice) -> int:
+                if path == changed:
+                    return (decisions[path] + rng.randrange(1, len(choice.options))) % len(choice.options)
+                return decisions[path] if path in decisions else _weighted(choice, rng)
+
+            return self._record(decide)
+
+        return self._first_valid(neighbour)
+
+    def enumerate(self) -> Iterator[tuple[Decisions, Architecture]]:
+        """Yield every valid architecture once, with its decisions."""
+        for decisions in enumerate_decisions(self.network):
+            try:
+                yield decisions, self.architecture(decisions)
+            except InvalidArchitecture:
+                continue
+
+    def _record(self, decide: Callable[[str, Choice], int]) -> Decisions:
+        taken: Decisions = {}
+
+        def recorded(path: str, choice: Choice) -> int:
+            taken[path] = decide(path, choice)
+            return taken[path]
+
+        _walk(self.network, recorded)
+        return taken
+
+    def _first_valid(self, propose: Callable[[], Decisions]) -> tuple[Decisions, Architecture]:
+        reason = ""
+        for _ in range(MAX_DRAWS):
+            decisions = propose()
+            try:
+                return decisions, self.architecture(decisions)
+            except InvalidArchitecture as error:
+                reason = str(error)
+        raise BadInput(f"no valid architecture in {MAX_DRAWS:,} draws from the space {self.name}: {reason}")
+
+
+def _walk(network: Any, decide: Callable[[str, Choice], int]) -> None:
+    # A user's own __post_init__ may refuse a value; the decisions are what is wanted here.
+    try:
+        resolve(network, decide)
+    except (ValueError, TypeError, ZeroDivisionError):
+        pass
+
+
+def _weighted(choice: Choice, rng: random.Random) -> int:
+    # Whole numbers, since the weights of deep spaces do not fit a float.
+    point = rng.randrange(choice.size)
+    for index, weight in enumerate(choice.weights):
+        point -= weight
+        if point < 0:
+            return index
+    raise AssertionError("the weights of a choice add up to its size")
+
+
+def _classes(node: Any) -> Iterator[type]:
+    if is_dataclass(node) and not isinstance(node, Repeat):
+        yield type(node)
+    parts = node.options if isinstance(node, Choice) else [part for _, part in children(node)]
+    for part in parts:
+        yield from _classes(part)
+
+
+def _as_value(function: Callable[..., Any]) -> Any:
+    """Return a frozen dataclass whose fields are the parameters of a function that have defaults."""
+    parameters = inspect.signature(function).parameters.values()
+    tree = {p.name: p.default for p in parameters if p.default is not p.empty}
+    given = [p.name for p in parameters if p.default is p.empty]
+    for name in given:
+        if name not in ("input_shape", "classes"):
+            raise BadInput(
+                f"the parameter `{name}` of {function.__name__} needs a default (a Choice or a value); "
+                "only input_shape and classes are given by invnas"
+            )
+
+    def build(self: Any, input_shape: tuple[int, int, int], classes: int) -> Any:
+        facts = {"input_shape": input_shape, "classes": classes}
+        return function(**{name: facts[name] for name in given}, **{name: getattr(self, name) for name in tree})
+
+    cls = make_dataclass(
+        function.__name__, [(name, Any) for name in tree], frozen=True, namespace={"build": build, "__doc__": function.__doc__}
+    )
+    return cls(**tree)
+
+
+def load_space(name: str | Path) -> Space:
+    """Load a space by its shipped name or from a Python file.
+
+    The file assigns the space to the name `space`, or defines exactly one `Space` under any name.
+
+    Raises:
+        BadInput: If the file is missing, raises, or defines no space or several.
+    """
+    path = find("search_spaces", str(name))
+    module_name = f"invnas_space_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # dataclasses look their module up by name
+    try:
+        spec.loader.exec_module(module)
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from error
+    except Exception as error:
+        raise BadInput(f"{path} raised {type(error).__name__}: {error}") from error
+    found = {key: value for key, value in vars(module).items() if isinstance(value, Space)}
+    plain = getattr(module, "space", None)
+    if plain is not None and "space" not in found:
+        found["space"] = Space(plain)
+    if len(found) != 1:
+        said = "none" if not found else f"{len(found)}: {', '.join(found)}"
+        raise BadInput(f"{path} must define exactly one space, but it defines {said}; assign it to the name `space`")
+    (space,) = found.values()
+    object.__setattr__(space, "name", space.name or path.stem)
+    return space
