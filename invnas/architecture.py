@@ -310,4 +310,6 @@ def _from_plain(data: Any, types: Mapping[str, type], path: str) -> Any:
 def _check_kind(value: Any, kind: Any, path: str) -> None:
     wanted = {"int": int, "bool": bool}.get(str(kind))
     if wanted is not None and type(value) is not wanted:
-        raise BadInput(f"{path} must be {'a whole number' if wanted is int else 'true or false'}, but got {value!r:.40}")
+        raise BadInput(
+            f"{path} must be {'a whole number' if wanted is int else 'true or false'}, but got {value!r:.40}"
+        )

@@ -26,7 +26,9 @@ class MissingExtra(BadInput):
     """An optional package is not installed."""
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"this needs the package `{package}`, which is not installed: run pip install 'invnas[{extra}]'")
+        super().__init__(
+            f"this needs the package `{package}`, which is not installed: run pip install 'invnas[{extra}]'"
+        )
 
 
 class TrialFailed(InvnasError):

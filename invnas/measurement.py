@@ -116,4 +116,6 @@ def check_objectives(objectives: tuple[str, ...]) -> None:
         if name not in OBJECTIVES:
             raise BadInput(f"unknown objective '{name}'; {nearest(name, OBJECTIVES)}")
     if len(set(objectives)) != len(objectives) or len(objectives) not in (2, 3):
-        raise BadInput(f"`objectives` must name two or three different objectives, but got {', '.join(objectives) or 'none'}")
+        raise BadInput(
+            f"`objectives` must name two or three different objectives, but got {', '.join(objectives) or 'none'}"
+        )

@@ -200,7 +200,10 @@ def _as_value(function: Callable[..., Any]) -> Any:
         return function(**{name: facts[name] for name in given}, **{name: getattr(self, name) for name in tree})
 
     cls = make_dataclass(
-        function.__name__, [(name, Any) for name in tree], frozen=True, namespace={"build": build, "__doc__": function.__doc__}
+        function.__name__,
+        [(name, Any) for name in tree],
+        frozen=True,
+        namespace={"build": build, "__doc__": function.__doc__},
     )
     return cls(**tree)
 

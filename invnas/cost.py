@@ -1,0 +1,210 @@
+"""What a network costs, exactly and without running it: counted on the meta device, operator by operator.
+
+A part that was priced once (same value, same channels, same map) is never priced again, so a fresh architecture made of
+known blocks costs microseconds. Convolutions, matrix products and involution have formulas (those of torch.utils.flop_counter; anyone
+may register one for an operator of their own); element-wise operators, norms, pooling and views count zero multiply-adds by
+convention; any other operator is refused by name, never counted as zero.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+import weakref
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from invnas.architecture import Architecture, Bottleneck, HybridNet
+from invnas.errors import BadInput, UnpricedOperator
+from invnas.measurement import Cost
+from invnas.nn.blocks import Piece, pieces
+from invnas.nn.network import Part, Shape, build, parts
+
+_FREE = frozenset(
+    """
+    abs add add_ addcdiv addcmul alias amax amin arange as_strided avg_pool2d _adaptive_avg_pool2d adaptive_avg_pool2d bernoulli_ bitwise_not
+    cat ceil chunk clamp clamp_ clamp_min clamp_min_ clone constant_pad_nd contiguous copy_ cos detach detach_ div div_ elu empty
+    empty_like eq erf exp expand fill_ flatten flip floor full full_like ge gelu glu gt hardsigmoid hardsigmoid_ hardswish hardswish_ hardtanh hardtanh_
+    index_select leaky_relu leaky_relu_ le lift_fresh log log2 _log_softmax logical_not lt max max_pool2d max_pool2d_with_indices maximum mean min
+    minimum mish mul mul_ native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training native_dropout native_group_norm
+    native_layer_norm neg ne new_empty new_zeros ones ones_like permute pixel_shuffle pixel_unshuffle pow reciprocal reflection_pad2d relu
+    relu_ repeat replication_pad2d reshape roll rsqrt rsub scalar_tensor select sigmoid sigmoid_ sign silu silu_ sin slice softplus _softmax split
+    split_with_sizes sqrt squeeze stack std sub sub_ sum t tanh tanh_ _to_copy transpose unbind unfold unsqueeze unsqueeze_ upsample_bilinear2d
+    upsample_nearest2d _unsafe_view var var_mean view where zero_ zeros zeros_like
+    """.split()
+)
+
+
+_NORMS = frozenset({"native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training"})
+
+
+class _Skeleton(TorchDispatchMode):
+    """Skips what writes in place: initial values mean nothing on the meta device, and cost half the time there."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        in_place = func.overloadpacket.__name__.endswith("_") and isinstance(args[0], torch.Tensor)
+        return args[0] if in_place else func(*args, **(kwargs or {}))
+
+
+class _Meter(TorchDispatchMode):
+    """Counts multiply-adds and follows which feature maps are alive."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.macs = 0
+        self.peak = 0
+        self._alive = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        packet = func.overloadpacket
+        # torch computes the shapes of a batch norm on the meta device through ten Python operators.
+        is_norm = func.namespace == "aten" and packet.__name__ in _NORMS
+        result = (torch.empty_like(args[0]), None, None) if is_norm else func(*args, **(kwargs or {}))
+        if packet in flop_registry:
+            self.macs += flop_registry[packet](*args, **(kwargs or {}), out_val=result) // 2
+        elif func.namespace not in ("aten", "prims") or packet.__name__ not in _FREE:
+            raise UnpricedOperator(
+                f"nobody stated the multiply-adds of the operator `{packet}`; register a formula with "
+                "torch.utils.flop_counter.register_flop_formula"
+            )
+        for tensor in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(tensor, torch.Tensor):
+                self.hold(tensor)
+        return result
+
+    def hold(self, tensor: torch.Tensor) -> None:
+        """Count the memory of a tensor until nobody holds it."""
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key in self._known:
+            return
+        self._known.add(key)
+        self._alive += storage.nbytes()
+        self.peak = max(self.peak, self._alive)
+        weakref.finalize(storage, self._release, key, storage.nbytes())
+
+    def _release(self, key: int, nbytes: int) -> None:
+        self._known.discard(key)
+        self._alive -= nbytes
+
+
+def _price(module: nn.Module, shape: Shape) -> tuple[Cost, tuple[int, ...]]:
+    """Return the cost of a module on the meta device for one map, and the shape that leaves."""
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    with torch.no_grad(), _Meter() as meter:
+        image = torch.empty((1, *shape), device="meta")
+        output = module(image)
+    if not isinstance(output, torch.Tensor):
+        raise BadInput(f"{type(module).__name__} must return one tensor, but returned {type(output).__name__}")
+    return Cost(meter.macs, parameters, meter.peak), tuple(output.shape[1:])
+
+
+@lru_cache(maxsize=100_000)
+def _price_part(part: Part | Piece, shape: Shape) -> tuple[Cost, tuple[int, ...]]:
+    if isinstance(part, Part) and isinstance(part.value, Bottleneck):
+        return _price_bottleneck(part, shape)
+    with torch.device("meta"), _Skeleton():
+        module = part.build().eval()
+    cost, out = _price(module, shape)
+    if out[0] != part.out_channels:
+        name = type(part.value).__name__
+        raise BadInput(
+            f"{name} must turn {part.in_channels} channels into {part.out_channels}, but makes the shape {out}"
+        )
+    return cost, out
+
+
+def _price_bottleneck(part: Part, shape: Shape) -> tuple[Cost, tuple[int, ...]]:
+    # Piece by piece: a space has thousands of blocks, but a few hundred pieces.
+    main, shortcut = pieces(part.value, part.in_channels, part.out_channels, part.stride)
+    entering = _bytes(shape)
+    macs = parameters = peak = 0
+    here: Any = shape
+    for piece in main:
+        price, after = _price_part(piece, here)
+        # The block's input waits for the shortcut; the first piece has counted it already.
+        waiting = 0 if piece is main[0] else entering
+        macs, parameters, peak = (
+            macs + price.macs,
+            parameters + price.parameters,
+            max(peak, waiting + price.activation_bytes),
+        )
+        here = after
+    leaving = _bytes(here)
+    if shortcut is not None:
+        price, _ = _price_part(shortcut, shape)
+        macs, parameters, peak = (
+            macs + price.macs,
+            parameters + price.parameters,
+            max(peak, leaving + price.activation_bytes),
+        )
+    summed = entering + leaving * (2 if shortcut is None else 3)
+    return Cost(macs, parameters, max(peak, summed)), here
+
+
+def _bytes(shape: tuple[int, ...]) -> int:
+    return 4 * math.prod(shape)
+
+
+@lru_cache(maxsize=10_000)
+def _price_whole(architecture: Architecture, input_shape: Shape, classes: int) -> Cost:
+    with torch.device("meta"), _Skeleton():
+        module = build(architecture, input_shape, classes).eval()
+    cost, out = _price(module, input_shape)
+    if out != (classes,):
+        raise BadInput(f"the network must return one score for each of {classes} classes, but returns the shape {out}")
+    return cost
+
+
+def cost(architecture: Architecture, input_shape: Shape, classes: int) -> Cost:
+    """Return multiply-adds, parameters and peak activation bytes of an architecture, exact, for one image.
+
+    Args:
+        architecture: What to price; nothing is allocated or run.
+        input_shape: (channels, height, width) of one image.
+        classes: Number of classes.
+
+    Raises:
+        InvalidArchitecture: If it breaks a rule.
+        UnpricedOperator: If it runs an operator without a formula, named in the text.
+        BadInput: If a user's own module returns a wrong shape.
+    """
+    architecture.check()
+    if not isinstance(architecture.network, HybridNet):
+        return _price_whole(architecture, input_shape, classes)
+    shape: Any = tuple(input_shape)
+    macs = parameters = peak = 0
+    for part in (part for group in parts(architecture.network, input_shape[0], classes) for part in group):
+        price, shape = _price_part(part, shape)
+        macs, parameters, peak = macs + price.macs, parameters + price.parameters, max(peak, price.activation_bytes)
+    return Cost(macs, parameters, peak)
+
+
+def pricer(input_shape: Shape, classes: int) -> Callable[[Architecture], Cost]:
+    """Return `cost` for one kind of image, as a search wants it."""
+    return lambda architecture: cost(architecture, input_shape, classes)
+
+
+def latency_ms(network: nn.Module, input_shape: Shape, *, runs: int = 20, device: str = "cpu") -> float:
+    """Return the median milliseconds of a forward pass of one image in inference, after three warm-up runs."""
+    network = network.eval().to(device)
+    image = torch.randn(1, *input_shape, device=device).contiguous(memory_format=torch.channels_last)
+    times = []
+    with torch.inference_mode():
+        for _ in range(runs + 3):
+            if device != "cpu":
+                torch.cuda.synchronize()
+            start = time.perf_counter()
+            network(image)
+            if device != "cpu":
+                torch.cuda.synchronize()
+            times.append((time.perf_counter() - start) * 1000)
+    return statistics.median(times[3:])
