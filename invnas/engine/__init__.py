@@ -1,1 +1,1 @@
-"""."""
+"""Who executes a trial."""
