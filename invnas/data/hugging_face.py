@@ -1,0 +1,193 @@
+"""A Hugging Face data set by name, folder or Parquet file (extra `data`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from invnas.data.augment import Augment
+from invnas.data.module import ImageDataModule, ImageSet, Splits, check_at_least
+from invnas.data.pictures import RowPictures, check_channels, decode, decode_all
+from invnas.data.stream import Frame, StreamImages, default_workers
+from invnas.data.tensors import TensorImages
+from invnas.errors import BadInput, MissingExtra, nearest
+
+_LABEL_NAMES = ("label", "labels", "fine_label", "target", "class")
+_VALIDATION_NAMES = ("validation", "valid", "val", "dev")
+
+
+class HuggingFace(ImageDataModule):
+    """Images and labels of a Hugging Face data set.
+
+    Without `image_size` all images must have one size; they live in memory and on the device. With it they may have
+    any size, are streamed by worker processes, and training images are cropped at random. What the data set lacks
+    (validation, test) is held out of its training images.
+
+    Args:
+        name: Name on the hub, folder written by `save_to_disk`, or a Parquet file or folder of such files.
+        config: Configuration of the data set, where it has several.
+        image_column: Column of the images; None finds it.
+        label_column: Column of the labels; None finds it.
+        image_size: Side in pixels to which images are streamed; None keeps them in memory as they are.
+        channels: 1 or 3 to convert all images; None keeps grey images grey and turns all others into colour.
+        batch_size: Images of a batch, at least 2.
+        seed: Seed of the splits, of the order and of the augmentation.
+        validation_share: Share of each class held out for the search.
+        test_share: Share of each class held out for the test.
+        train_limit: Use only so many training images, drawn from the classes in turn.
+        flip: Mirror training images left to right, half of the time.
+        crop: Pixels of padding from which images in memory are cropped; 0 turns it off.
+        cutout: Side of the square cut out of images in memory; 0 turns it off.
+        num_workers: Processes that decode streamed images; None takes all cores but one, at most 8.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: str | None = None,
+        image_column: str | None = None,
+        label_column: str | None = None,
+        image_size: int | None = None,
+        channels: Literal[1, 3] | None = None,
+        batch_size: int = 64,
+        seed: int = 0,
+        validation_share: float = 0.2,
+        test_share: float = 0.2,
+        train_limit: int | None = None,
+        flip: bool = False,
+        crop: int = 0,
+        cutout: int = 0,
+        num_workers: int | None = None,
+    ) -> None:
+        super().__init__(batch_size, seed, validation_share, test_share, train_limit)
+        check_channels(channels, may_be_none=True)
+        for argument, value in (("image_size", image_size), ("num_workers", num_workers)):
+            if value is not None:
+                check_at_least(argument, value, 1 if argument == "image_size" else 0)
+        self.dataset, self.config, self.channels, self.image_size = name, config, channels, image_size
+        self.image_column, self.label_column = image_column, label_column
+        self.augment = Augment(flip, crop, cutout)
+        self.num_workers = default_workers() if num_workers is None else num_workers
+
+    def open_splits(self) -> Splits:
+        """Load the table; the test rows are not decoded before the test."""
+        parts = _load(self.dataset, self.config)
+        train_name = "train" if "train" in parts else next(iter(parts))
+        train = parts[train_name]
+        columns = _Columns.find(train, self.image_column, self.label_column, f"'{self.dataset}'")
+        validation_name = next((name for name in _VALIDATION_NAMES if name in parts and name != train_name), None)
+        has_test = "test" in parts and train_name != "test"
+        return Splits(
+            f"'{self.dataset}'",
+            columns.classes,
+            columns.class_names,
+            self._images(train, columns, train_name),
+            self._images(parts[validation_name], columns, validation_name) if validation_name else None,
+            (lambda: self._images(parts["test"], columns, "test")) if has_test else None,
+        )
+
+    def _images(self, table: Any, columns: _Columns, split: str) -> ImageSet:
+        origin = f"the split {split} of '{self.dataset}'"
+        if not len(table):
+            raise BadInput(f"{origin} has no images")
+        pictures = RowPictures(columns.images(table), origin)
+        labels = columns.labels(table, origin)
+        if self.image_size is None:
+            return TensorImages(decode_all(pictures, self.channels), torch.from_numpy(labels), self.augment)
+        if self.channels is None:
+            self.channels = 1 if decode(pictures, 0, None).mode == "L" else 3
+        frame = Frame(self.image_size, self.channels, self.augment.flip)
+        return StreamImages(pictures, labels, np.arange(len(labels)), frame, self.num_workers)
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Which columns hold images and labels, and what the labels stand for."""
+
+    image: str
+    label: str
+    class_names: tuple[str, ...]
+    values: tuple[Any, ...]  # what stands in the label column for each class
+
+    @property
+    def classes(self) -> int:
+        return len(self.values)
+
+    @classmethod
+    def find(cls, table: Any, image: str | None, label: str | None, origin: str) -> _Columns:
+        """Take the user's columns, or find them by their type and name."""
+        for wanted in (image, label):
+            if wanted is not None and wanted not in table.column_names:
+                raise BadInput(f"{origin} has no column `{wanted}`; {nearest(wanted, table.column_names)}")
+        image = image or next((name for name in table.column_names if _is_image(table.features[name])), None)
+        label = label or next((name for name in _LABEL_NAMES if name in table.column_names and name != image), None)
+        for wanted, kind in ((image, "image"), (label, "label")):
+            if wanted is None:
+                raise BadInput(
+                    f"{origin} has no column that looks like the {kind}s: set `{kind}_column` to one of"
+                    f" {', '.join(table.column_names)}"
+                )
+        assert image is not None
+        assert label is not None
+        names = getattr(table.features[label], "names", None)
+        if names:
+            return cls(image, label, tuple(names), tuple(range(len(names))))
+        try:
+            values = tuple(sorted(set(table[label][:])))
+        except TypeError:
+            raise BadInput(f"column `{label}` of {origin} must hold one number or word for each image") from None
+        return cls(image, label, tuple(str(value) for value in values), values)
+
+    def images(self, table: Any) -> Any:
+        """Return the column of encoded images."""
+        import datasets
+
+        if isinstance(table.features[self.image], datasets.Image):
+            # We decode ourselves: then a broken image is named by its row, and threads share the work.
+            table = table.cast_column(self.image, datasets.Image(decode=False))
+        return table[self.image]
+
+    def labels(self, table: Any, origin: str) -> np.ndarray:
+        """Return the class of each row."""
+        number = {value: index for index, value in enumerate(self.values)}
+        column = table[self.label][:]
+        unknown = next((row for row, value in enumerate(column) if value not in number), None)
+        if unknown is not None:
+            raise BadInput(f"row {unknown} of {origin} has the label {column[unknown]!r}, which no training image has")
+        return np.asarray([number[value] for value in column], dtype=np.int64)
+
+
+def _is_image(feature: Any) -> bool:
+    import datasets
+
+    return isinstance(feature, datasets.Image) or (isinstance(feature, dict) and {"bytes", "path"} <= set(feature))
+
+
+def _load(name: str, config: str | None) -> dict[str, Any]:
+    try:
+        import datasets
+    except ImportError:
+        raise MissingExtra("datasets", "data") from None
+    path = Path(name).expanduser()
+    if not path.exists() and name.startswith((".", "/", "~")):
+        raise BadInput(f"the data set '{name}' does not exist")
+    try:
+        if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+            loaded = datasets.load_from_disk(str(path))
+        elif path.is_file():
+            loaded = datasets.load_dataset("parquet", data_files={"train": str(path)})
+        else:
+            loaded = datasets.load_dataset(str(path) if path.exists() else name, config)
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise BadInput(f"the data set '{name}' cannot be loaded: {' '.join(str(error).split())}") from None
+    except IndexError:
+        # load_from_disk looks for a first row before it returns.
+        raise BadInput(f"the data set '{name}' has no images") from None
+    parts = dict(loaded) if isinstance(loaded, dict) else {"train": loaded}
+    if not parts:
+        raise BadInput(f"the data set '{name}' has no images")
+    return parts

@@ -1,0 +1,205 @@
+"""Large sets: images are decoded, cropped and scaled by worker processes while the network trains."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from invnas.data.module import Loading, Normalisation
+from invnas.data.pictures import Pictures, decode, to_array
+from invnas.data.split import seed_of
+from invnas.errors import BadInput
+
+_SAMPLE = 256  # images from which mean and deviation are estimated
+_CENTRE = 0.875  # share of the shorter side that evaluation keeps
+_LONGEST = 4 / 3  # sides of a random crop lie between 3:4 and 4:3
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How an image of any size becomes a square.
+
+    Attributes:
+        size: Side of the square in pixels.
+        channels: 1 or 3.
+        flip: Mirror training images left to right, half of the time.
+        smallest_crop: Smallest share of the area that a random crop of a training image keeps; 1 crops at the centre.
+    """
+
+    size: int
+    channels: int
+    flip: bool = True
+    smallest_crop: float = 0.08
+
+    def __post_init__(self) -> None:
+        if not 0 < self.smallest_crop <= 1:
+            raise BadInput(f"`smallest_crop` must lie in (0, 1], but got {self.smallest_crop}")
+
+    def training(self, image: Image.Image, rng: random.Random) -> Image.Image:
+        """Return a random part of the image, scaled, mirrored half of the time."""
+        if self.smallest_crop < 1:
+            image = self._scaled(image, self._random_box(image.size, rng))
+        else:
+            image = self.evaluation(image)
+        return ImageOps.mirror(image) if self.flip and rng.random() < 0.5 else image
+
+    def evaluation(self, image: Image.Image) -> Image.Image:
+        """Return the centre of the image, scaled."""
+        side = min(image.size) * _CENTRE
+        left, top = (image.width - side) / 2, (image.height - side) / 2
+        return self._scaled(image, (left, top, left + side, top + side))
+
+    def _random_box(self, size: tuple[int, int], rng: random.Random) -> tuple[float, float, float, float]:
+        share = rng.uniform(self.smallest_crop, 1)
+        ratio = math.exp(rng.uniform(-math.log(_LONGEST), math.log(_LONGEST)))
+        # A box that sticks out is clipped: that happens to large crops only, and needs no second draw.
+        width = min(math.sqrt(size[0] * size[1] * share * ratio), size[0])
+        height = min(math.sqrt(size[0] * size[1] * share / ratio), size[1])
+        left, top = rng.uniform(0, size[0] - width), rng.uniform(0, size[1] - height)
+        return left, top, left + width, top + height
+
+    def _scaled(self, image: Image.Image, box: tuple[float, float, float, float]) -> Image.Image:
+        return image.resize((self.size, self.size), Image.Resampling.BILINEAR, box=box)
+
+
+@dataclass(frozen=True)
+class StreamImages:
+    """Images that stay encoded: which of them belong to this set, their labels, and how they are read.
+
+    Attributes:
+        pictures: The encoded images.
+        labels: Label of each image of this set, (N,).
+        indices: Number of each image of this set among `pictures`, (N,).
+        frame: How an image becomes a square.
+        workers: Processes that decode; 0 decodes in the training process.
+    """
+
+    pictures: Pictures
+    labels: np.ndarray
+    indices: np.ndarray
+    frame: Frame
+    workers: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width."""
+        return self.frame.channels, self.frame.size, self.frame.size
+
+    @property
+    def classes_of(self) -> np.ndarray:
+        """The label of each image."""
+        return self.labels
+
+    def take(self, indices: np.ndarray) -> StreamImages:
+        """Return the images at `indices`."""
+        return replace(self, labels=self.labels[indices], indices=self.indices[indices])
+
+    def to(self, device: torch.device) -> StreamImages:
+        """Return itself: batches are made on the CPU and moved by the trainer."""
+        return self
+
+    def normalisation(self, seed: int) -> Normalisation:
+        """Estimate mean and deviation of each channel from a seeded sample."""
+        count = min(_SAMPLE, len(self.indices))
+        sample = np.random.default_rng(seed).choice(self.indices, count, replace=False)
+        images = (self.frame.evaluation(decode(self.pictures, int(index), self.frame.channels)) for index in sample)
+        return Normalisation.of(_stacked([to_array(image) for image in images]))
+
+    def batches(self, loading: Loading, training: bool) -> DataLoader[Any]:
+        """Return a loader of (B, C, size, size) float channels_last and (B,) int64 labels."""
+        count = len(self.labels)
+        return StreamBatches(
+            _Decoded(self, loading.seed, training),
+            batch_size=loading.batch_size,
+            sampler=EpochSampler(count, loading.seed, shuffle=training),
+            # Batch norm cannot normalise a batch of one value.
+            drop_last=training and count % loading.batch_size == 1,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            collate_fn=_Collate(loading.normalisation),
+        )
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """Yields (epoch, position): the worker that reads an image needs both to draw the same crop after a resume."""
+
+    def __init__(self, count: int, seed: int, shuffle: bool) -> None:
+        self.count, self.seed, self.shuffle, self.epoch = count, seed, shuffle, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration yields."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = np.arange(self.count)
+        if self.shuffle:
+            order = np.random.default_rng(seed_of(self.seed, self.epoch)).permutation(self.count)
+        return ((self.epoch, int(position)) for position in order)
+
+
+class StreamBatches(DataLoader[Any]):
+    """A DataLoader that starts at the first batch, and raises a broken image as the one sentence it is."""
+
+    def __iter__(self) -> Any:
+        # A generator, because Lightning makes the iterator before it tells the epoch, and workers read ahead.
+        for batch in super().__iter__():
+            if isinstance(batch, BadInput):
+                # A new one: raised itself, it and this frame would hold each other, and workers would outlive both.
+                raise BadInput(str(batch))
+            yield batch
+
+
+class _Decoded(Dataset[Any]):
+    def __init__(self, images: StreamImages, seed: int, training: bool) -> None:
+        self.images, self.seed, self.training = images, seed, training
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray, int] | BadInput:
+        epoch, position = key
+        images, index = self.images, int(self.images.indices[position])
+        try:
+            image = decode(images.pictures, index, images.frame.channels)
+        except BadInput as error:
+            # Raised in a worker, it would come out as a traceback inside a traceback.
+            return error
+        if self.training:
+            image = images.frame.training(image, random.Random(seed_of(self.seed, epoch, index)))
+        else:
+            image = images.frame.evaluation(image)
+        return to_array(image), int(images.labels[position])
+
+
+@dataclass(frozen=True)
+class _Collate:
+    normalisation: Normalisation
+
+    def __call__(self, items: list[tuple[np.ndarray, int] | BadInput]) -> Any:
+        good = []
+        for item in items:
+            if isinstance(item, BadInput):
+                return item
+            good.append(item)
+        images = self.normalisation.apply(_stacked([image for image, _ in good]))
+        return images.contiguous(memory_format=torch.channels_last), torch.tensor([label for _, label in good])
+
+
+def default_workers() -> int:
+    """Return how many processes decode: all cores but one, at most 8."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8, max(1, cores - 1))
+
+
+def _stacked(arrays: list[np.ndarray]) -> torch.Tensor:
+    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)

@@ -1,0 +1,127 @@
+"""Small sets: all images lie as one tensor on the device, and a batch is one gather."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from invnas.data.augment import Augment
+from invnas.data.module import Loading, Normalisation
+from invnas.data.split import seed_of
+
+
+class TensorBatches:
+    """Batches of images that are already on the device: (B, C, H, W) float channels_last and (B,) int64 labels.
+
+    What an epoch yields depends on (seed, epoch) alone, so a training resumed at epoch k sees the same batches.
+
+    Args:
+        images: (N, C, H, W), uint8 in 0..255 or float in 0..1.
+        labels: (N,) int64.
+        batch_size: Images of a batch; the last batch may be smaller.
+        normalisation: Mean and deviation of each channel.
+        augment: Random changes; None leaves the images as they are.
+        seed: Seed of order and augmentation.
+        shuffle: Training: random order, and a last batch of one image is dropped, because batch norm cannot
+            normalise one value.
+    """
+
+    batch_sampler = None  # Lightning reads it beside `sampler`
+
+    def __init__(
+        self,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        batch_size: int,
+        normalisation: Normalisation,
+        augment: Augment | None = None,
+        seed: int = 0,
+        shuffle: bool = False,
+    ) -> None:
+        self.images, self.labels, self.batch_size = images, labels, batch_size
+        self.normalisation, self.augment = normalisation, augment
+        self.seed, self.shuffle, self.epoch = seed, shuffle, 0
+
+    @property
+    def sampler(self) -> TensorBatches:
+        """Itself: Lightning tells the epoch to `loader.sampler`."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration yields."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        full, rest = divmod(len(self.labels), self.batch_size)
+        return full + (rest > (1 if self.shuffle else 0))
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        # A generator, because Lightning makes the iterator before it tells the epoch.
+        device, count = self.labels.device, len(self.labels)
+        generator = torch.Generator().manual_seed(seed_of(self.seed, self.epoch))
+        order = torch.randperm(count, generator=generator).to(device) if self.shuffle else None
+        draws = None
+        if self.augment is not None:
+            height, width = self.images.shape[2:]
+            draws = self.augment.draw(count, (height, width), generator).to(device)
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            batch = slice(start, start + self.batch_size)
+            chosen = batch if order is None else order[batch]
+            yield self._images(chosen, None if draws is None else draws[batch]), self.labels[chosen]
+
+    def _images(self, chosen: slice | torch.Tensor, draws: torch.Tensor | None) -> torch.Tensor:
+        images = self.images[chosen]
+        if self.augment is None or draws is None:
+            images = self.normalisation.apply(images)
+        else:
+            images = self.augment.cut(self.normalisation.apply(self.augment.move(images, draws)), draws)
+        return images.contiguous(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True)
+class TensorImages:
+    """Images in memory: (N, C, H, W), uint8 in 0..255 or float in 0..1, with their labels (N,)."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    augment: Augment = field(default_factory=Augment)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+    @property
+    def classes_of(self) -> np.ndarray:
+        """The label of each image, on the CPU."""
+        return self.labels.cpu().numpy()
+
+    def take(self, indices: np.ndarray) -> TensorImages:
+        """Return the images at `indices`."""
+        chosen = torch.from_numpy(indices)
+        return replace(self, images=self.images[chosen], labels=self.labels[chosen])
+
+    def to(self, device: torch.device) -> TensorImages:
+        """Return the same images on `device`."""
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+    def normalisation(self, seed: int) -> Normalisation:
+        """Return mean and deviation of each channel over all images; nothing is drawn."""
+        return Normalisation.of(self.images)
+
+    def batches(self, loading: Loading, training: bool) -> Any:
+        """Return the loader: shuffled and augmented for training."""
+        return TensorBatches(
+            self.images,
+            self.labels,
+            loading.batch_size,
+            loading.normalisation,
+            self.augment if training else None,
+            loading.seed,
+            shuffle=training,
+        )

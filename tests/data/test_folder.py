@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from PIL import Image
+
+from invnas.data import ImageFolder
+from invnas.data.stream import Frame
+from invnas.errors import BadInput
+
+ALL_MODES = ("RGB", "L", "P", "RGBA", "LA", "1")
+
+
+def everything(loader: Any) -> torch.Tensor:
+    return torch.cat([images for images, _ in loader])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_of_every_size_and_mode_become_one_batch(make_folder: Callable[..., Path], channels: int) -> None:
+    root = make_folder(modes=ALL_MODES, each=12)
+    data = ImageFolder(str(root), image_size=16, channels=channels, batch_size=4, num_workers=0)
+    data.setup("fit")
+    assert data.input_shape == (channels, 16, 16)
+    assert data.class_names == ("class0", "class1")
+    for images, labels in data.train_dataloader():
+        assert images.shape[1:] == (channels, 16, 16)
+        assert images.dtype == torch.float32
+        assert images.is_contiguous(memory_format=torch.channels_last)
+        assert labels.dtype == torch.int64
+
+
+def test_a_palette_with_transparency_and_16_bits_are_read(make_folder: Callable[..., Path]) -> None:
+    root = make_folder()
+    palette = Image.new("P", (9, 7), 1)
+    palette.save(root / "train" / "class0" / "a.png", transparency=bytes([0, 128]))
+    deep = Image.fromarray(np.full((8, 8), 0x8000, dtype=np.uint16))
+    deep.save(root / "train" / "class0" / "b.png")
+    data = ImageFolder(str(root), image_size=8, num_workers=0)
+    everything(data.train_dataloader()), everything(data.val_dataloader())
+
+
+@pytest.mark.parametrize(
+    ("splits", "test_folder", "expected"),
+    [
+        (("",), "test", {"train": 12, "validation": 4, "test": 4}),
+        (("train",), "test", {"train": 12, "validation": 4, "test": 4}),
+        (("train", "val"), "test", {"train": 16, "validation": 20, "test": 4}),
+        (("train", "val", "test"), "test", {"train": 20, "validation": 20, "test": 20}),
+        (("train", "test"), "test", {"train": 16, "validation": 4, "test": 20}),
+        (("train", "val"), "val", {"train": 16, "validation": 4, "test": 20}),
+    ],
+)
+def test_what_the_folder_lacks_is_held_out(
+    make_folder: Callable[..., Path], splits: tuple[str, ...], test_folder: str, expected: dict[str, int]
+) -> None:
+    data = ImageFolder(str(make_folder(splits, each=10)), image_size=8, num_workers=0, test_folder=test_folder)
+    data.setup("fit")
+    assert "test" not in data.counts
+    data.setup("test")
+    assert data.counts == expected
+    files = [part.pictures.encoded(index) for part in data._sets.values() for index in part.indices]
+    assert len(set(files)) == len(files)
+
+
+def test_a_trainer_fits_and_tests_with_workers(
+    make_folder: Callable[..., Path], make_trainer: Callable[..., Trainer], watcher: Callable[..., Any]
+) -> None:
+    data = ImageFolder(str(make_folder(each=10)), image_size=8, batch_size=4)
+    model = watcher((3, 8, 8), 2)
+    trainer = make_trainer(2)
+    trainer.fit(model, datamodule=data)
+    assert [len(model.seen[epoch]) for epoch in (0, 1)] == [3, 3]
+    assert model.seen[0] != model.seen[1]
+    trainer.test(model, datamodule=data, verbose=False)
+    assert model.validated == 2 * data.counts["validation"] + data.counts["test"]
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory")
+def test_a_resumed_training_sees_the_same_batches(
+    make_folder: Callable[..., Path],
+    make_trainer: Callable[..., Trainer],
+    watcher: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    root = str(make_folder(each=10))
+
+    def fit(epochs: int, checkpoint: str | None = None) -> tuple[Any, str]:
+        model = watcher((3, 8, 8), 2)
+        saver = ModelCheckpoint(dirpath=tmp_path / "checkpoints", save_last=True)
+        trainer = make_trainer(epochs, enable_checkpointing=True, callbacks=[saver])
+        data = ImageFolder(root, image_size=8, batch_size=4)
+        trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=False)
+        return model, saver.last_model_path
+
+    whole, _ = fit(3)
+    _, checkpoint = fit(1)
+    resumed, _ = fit(3, checkpoint)
+    assert list(resumed.seen) == [1, 2]
+    assert all(resumed.seen[epoch] == whole.seen[epoch] for epoch in (1, 2))
+
+
+def test_workers_do_not_change_the_batches(make_folder: Callable[..., Path]) -> None:
+    root = str(make_folder(each=10))
+    alone, helped = (ImageFolder(root, image_size=8, batch_size=4, num_workers=number) for number in (0, 1))
+    assert torch.equal(everything(alone.train_dataloader()), everything(helped.train_dataloader()))
+
+
+def test_a_last_batch_of_one_training_image_is_dropped(make_folder: Callable[..., Path]) -> None:
+    data = ImageFolder(str(make_folder(("train", "val", "test"), each=5)), image_size=8, batch_size=3, num_workers=0)
+    assert [len(images) for images, _ in data.train_dataloader()] == [3, 3, 3]
+    assert [len(images) for images, _ in data.val_dataloader()] == [3, 3, 3, 1]
+
+
+@given(
+    st.integers(1, 50), st.integers(1, 50), st.integers(1, 20), st.floats(0.01, 1), st.booleans(), st.integers(0, 99)
+)
+def test_any_image_becomes_a_square(width: int, height: int, size: int, crop: float, flip: bool, seed: int) -> None:
+    frame = Frame(size, 3, flip, crop)
+    image = Image.new("RGB", (width, height))
+    assert frame.training(image, random.Random(seed)).size == (size, size)
+    assert frame.evaluation(image).size == (size, size)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("content", [b"no image", b""])
+def test_a_broken_file_is_named(make_folder: Callable[..., Path], content: bytes, workers: int) -> None:
+    root = make_folder(("train", "val", "test"), each=4)
+    (root / "val" / "class1" / "2.png").write_bytes(content)
+    data = ImageFolder(str(root), image_size=8, num_workers=workers)
+    data.setup("fit")
+    words = f"'{root}/val/class1/2.png' is not a readable image: its format is unknown"
+    # No `as`: a kept exception would keep the worker alive.
+    with pytest.raises(BadInput, match=f"^{re.escape(words)}$"):
+        list(data.val_dataloader())
+
+
+def test_a_truncated_file_is_named(make_folder: Callable[..., Path]) -> None:
+    root = make_folder(("train", "val", "test"))
+    file = root / "train" / "class1" / "2.png"
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(BadInput, match=r"class1/2.png' is not a readable image: "):
+        everything(ImageFolder(str(root), image_size=8, num_workers=0).train_dataloader())
+
+
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"the image folder '.*nowhere' does not exist"):
+        ImageFolder(str(tmp_path / "nowhere")).setup("fit")
+
+
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "train" / "cat").mkdir(parents=True)
+    (tmp_path / "train" / "cat" / "notes.txt").write_text("no picture")
+    for root in (tmp_path, tmp_path / "train" / "cat"):
+        with pytest.raises(BadInput, match="has no images: each class needs a folder of its own"):
+            ImageFolder(str(root)).setup("fit")
+
+
+def test_one_class_only_is_refused(make_folder: Callable[..., Path]) -> None:
+    with pytest.raises(BadInput, match="at least two classes, but all its images are of class 'class0'"):
+        ImageFolder(str(make_folder(classes=1))).setup("fit")
+
+
+def test_a_class_that_is_not_trained_is_refused(make_folder: Callable[..., Path]) -> None:
+    root = make_folder(("train", "val"))
+    (root / "val" / "class1").rename(root / "val" / "dog")
+    with pytest.raises(BadInput, match="/val' has a class 'dog' that the training images lack"):
+        ImageFolder(str(root)).setup("fit")
+
+
+def test_too_few_images_are_refused(make_folder: Callable[..., Path]) -> None:
+    with pytest.raises(BadInput, match="has too few images: 2 to train and 0 to validate after the split"):
+        ImageFolder(str(make_folder(("",), each=1)), num_workers=0).setup("fit")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"channels": 4}, r"`channels` must be 1 \(grey\) or 3 \(colour\), but got 4"),
+        ({"channels": None}, r"`channels` must be 1 \(grey\) or 3 \(colour\), but got None"),
+        ({"image_size": 0}, "`image_size` must be a whole number of at least 1, but got 0"),
+        ({"num_workers": -1}, "`num_workers` must be a whole number of at least 0, but got -1"),
+        ({"smallest_crop": 0}, r"`smallest_crop` must lie in \(0, 1\], but got 0"),
+        ({"train_limit": 1}, "`train_limit` must be a whole number of at least 2, but got 1"),
+    ],
+)
+def test_a_bad_argument_is_refused(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        ImageFolder("images", **arguments)

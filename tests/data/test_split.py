@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from invnas.data.split import balanced_subset, hold_out, seed_of
+
+label_lists = st.lists(st.integers(0, 4), min_size=1, max_size=60).map(np.asarray)
+shares = st.floats(0.01, 0.99)
+seeds = st.integers(0, 2**31)
+
+
+@given(label_lists, shares, seeds)
+def test_a_split_is_disjoint_and_complete(labels: np.ndarray, share: float, seed: int) -> None:
+    rest, held = hold_out(labels, share, seed)
+    assert sorted([*rest, *held]) == list(range(len(labels)))
+
+
+@given(label_lists, shares, seeds)
+def test_a_split_is_stratified(labels: np.ndarray, share: float, seed: int) -> None:
+    rest, held = hold_out(labels, share, seed)
+    for label in np.unique(labels):
+        count = int((labels == label).sum())
+        kept = int((labels[held] == label).sum())
+        assert abs(kept - share * count) <= 1
+        assert (labels[rest] == label).any(), "every class must be trained"
+        assert count == 1 or kept >= 1
+
+
+@given(label_lists, shares, seeds)
+def test_equal_seeds_give_equal_splits(labels: np.ndarray, share: float, seed: int) -> None:
+    for one, other in zip(hold_out(labels, share, seed), hold_out(labels, share, seed), strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_another_seed_gives_another_split() -> None:
+    labels = np.repeat([0, 1], 50)
+    assert not np.array_equal(hold_out(labels, 0.2, 0)[1], hold_out(labels, 0.2, 1)[1])
+
+
+def test_another_process_makes_the_same_split() -> None:
+    program = (
+        "import numpy as np; from invnas.data.split import hold_out, seed_of;"
+        "print(hold_out(np.arange(40) % 3, 0.2, seed_of(5, 1))[1].tolist())"
+    )
+    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == str(hold_out(np.arange(40) % 3, 0.2, seed_of(5, 1))[1].tolist())
+
+
+@given(label_lists, st.integers(1, 60), seeds)
+def test_a_subset_is_balanced(labels: np.ndarray, count: int, seed: int) -> None:
+    chosen = balanced_subset(labels, count, seed)
+    assert len(set(chosen.tolist())) == len(chosen) == min(count, len(labels))
+    sizes = {label: int((labels[chosen] == label).sum()) for label in np.unique(labels)}
+    exhausted = {label for label in sizes if sizes[label] == (labels == label).sum()}
+    for label, size in sizes.items():
+        assert label in exhausted or size >= max(sizes.values()) - 1
+
+
+@given(label_lists, st.integers(1, 30), seeds)
+def test_a_smaller_subset_is_part_of_a_larger_one(labels: np.ndarray, count: int, seed: int) -> None:
+    assert set(balanced_subset(labels, count, seed)) <= set(balanced_subset(labels, count + 5, seed))
+
+
+@pytest.mark.parametrize("parts", [(0,), (0, 0), (0, 1), (1, 0), (2**40, 3)])
+def test_seeds_are_mixed_apart(parts: tuple[int, ...]) -> None:
+    assert 0 <= seed_of(*parts) < 2**63
+    assert seed_of(*parts) != seed_of(*parts, 7)
