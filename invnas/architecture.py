@@ -1,8 +1,8 @@
 """Architectures as frozen values: what a network is, without building it.
 
 An operator keeps the number of channels; a block turns `in_channels` into the width of its stage; a network turns an
-image into class scores. The values here are the ones invnas ships; a user's own operator, block or network is any frozen
-dataclass with a `build` method (see docs/own_space.md) and may state its rules in a method `problems`.
+image into class scores. The values here are the ones invnas ships; a user's own operator, block or network is any
+frozen dataclass with a `build` method (see docs/own_space.md) and may state its rules in a method `problems`.
 """
 
 from __future__ import annotations
@@ -10,35 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import dataclass, is_dataclass
 from functools import cached_property
 from typing import Any
 
 from invnas.choice import children
-from invnas.errors import BadInput, InvalidArchitecture, nearest
-
-
-def divisors(number: int) -> list[int]:
-    """Return the divisors of a number, smallest first."""
-    return [d for d in range(1, number + 1) if number % d == 0]
-
-
-def _near_divisors(number: int, wanted: int) -> str:
-    closest = sorted(divisors(number), key=lambda d: abs(d - wanted))[:3]
-    return ", ".join(map(str, sorted(closest)))
-
-
-def _odd(name: str, value: int) -> Iterator[str]:
-    if value < 1 or value % 2 == 0:
-        yield f"`{name}` must be odd so that the map keeps its size, but got {value}; nearest: {max(value - 1, 1)}, {value + 1}"
-
-
-def _divides(name: str, value: int, channels: int) -> Iterator[str]:
-    if value < 1 or channels % value:
-        yield (
-            f"`{name}` must divide the channels, but got {name}={value} and {channels} channels; "
-            f"nearest: {_near_divisors(channels, value)}"
-        )
+from invnas.errors import BadInput, InvalidArchitecture
+from invnas.plain import from_plain, to_plain
+from invnas.rules import divides, fits, odd, problems_of, whole
 
 
 @dataclass(frozen=True)
@@ -55,8 +34,8 @@ class Convolution:
 
     def problems(self, channels: int) -> Iterator[str]:
         """Yield one sentence for each rule that is broken on this many channels."""
-        yield from _odd("kernel_size", self.kernel_size)
-        yield from _divides("groups", self.groups, channels)
+        yield from odd("kernel_size", self.kernel_size)
+        yield from divides("groups", self.groups, channels)
 
 
 @dataclass(frozen=True)
@@ -68,7 +47,7 @@ class Involution:
         group_channels: Channels that share a kernel; must divide the channels.
         reduction_ratio: Channels over hidden channels of the kernel generator; must divide the channels.
 
-    Source: Li et al., "Involution: Inverting the Inherence of Convolution for Visual Recognition", CVPR 2021, section 3.
+    Source: Li et al., "Involution: Inverting the Inherence of Convolution", CVPR 2021, section 3.
     """
 
     kernel_size: int = 7
@@ -77,9 +56,13 @@ class Involution:
 
     def problems(self, channels: int) -> Iterator[str]:
         """Yield one sentence for each rule that is broken on this many channels."""
-        yield from _odd("kernel_size", self.kernel_size)
-        yield from _divides("group_channels", self.group_channels, channels)
-        yield from _divides("reduction_ratio", self.reduction_ratio, channels)
+        yield from odd("kernel_size", self.kernel_size)
+        yield from divides("group_channels", self.group_channels, channels)
+        yield from divides("reduction_ratio", self.reduction_ratio, channels)
+
+
+#: The spatial operators invnas ships.
+OPERATORS = (Convolution, Involution)
 
 
 @dataclass(frozen=True)
@@ -96,7 +79,7 @@ class Bottleneck:
 
     def problems(self, in_channels: int, width: int) -> Iterator[str]:
         """Yield one sentence for each rule that is broken between `in_channels` and `width`."""
-        broken = list(_divides("expansion", self.expansion, width))
+        broken = [*divides("expansion", self.expansion, width), *fits(self.spatial, "spatial operator", OPERATORS)]
         yield from broken or problems_of(self.spatial, width // self.expansion)
 
 
@@ -131,9 +114,11 @@ class PlainStem:
     stride: int = 2
     pool: bool = True
 
-    def problems(self, channels: int) -> Iterator[str]:
+    def problems(self) -> Iterator[str]:
         """Yield one sentence for each rule that is broken."""
-        yield from _odd("kernel_size", self.kernel_size)
+        yield from whole("width", self.width)
+        yield from odd("kernel_size", self.kernel_size)
+        yield from whole("stride", self.stride)
 
 
 @dataclass(frozen=True)
@@ -152,9 +137,12 @@ class DeepStem:
     stride: int = 2
     pool: bool = True
 
-    def problems(self, channels: int) -> Iterator[str]:
+    def problems(self) -> Iterator[str]:
         """Yield one sentence for each rule that is broken."""
-        broken = list(_divides("2", 2, self.width))
+        broken = [*whole("width", self.width), *whole("stride", self.stride)]
+        if not broken and self.width % 2:
+            broken = [f"`width` of a DeepStem must be even, but got {self.width}"]
+        broken += fits(self.spatial, "spatial operator", OPERATORS)
         yield from broken or problems_of(self.spatial, self.width // 2)
 
 
@@ -172,23 +160,30 @@ class HybridNet:
 
     def problems(self) -> Iterator[str]:
         """Yield one sentence for each rule that is broken, with its stage and block."""
-        channels = self.stem.width
-        for sentence in problems_of(self.stem, 3):
-            yield f"{sentence} (stem)"
-        for s, stage in enumerate(self.stages):
-            if stage.width < 1 or stage.stride < 1:
-                yield f"`width` and `stride` must be at least 1, but got {stage.width} and {stage.stride} (stage {s})"
-                return
-            for b, block in enumerate(stage.blocks):
-                for sentence in problems_of(block, channels, stage.width):
-                    yield f"{sentence} (stage {s}, block {b})"
-                channels = stage.width
+        broken = [*fits(self.stem, "stem", (PlainStem, DeepStem)), *whole("width", getattr(self.stem, "width", None))]
+        yield from (f"{sentence} (stem)" for sentence in broken or problems_of(self.stem))
+        if not isinstance(self.stages, tuple | list):
+            yield f"`stages` must be a list of Stage, but got {self.stages!r:.60}"
+        channels = getattr(self.stem, "width", None)
+        for s, stage in enumerate(self.stages if isinstance(self.stages, tuple | list) else ()):
+            yield from (f"{sentence} (stage {s}{place})" for sentence, place in _stage_problems(stage, channels))
+            channels = getattr(stage, "width", None)
 
 
-def problems_of(value: Any, *shape: int) -> Iterator[str]:
-    """Yield what a value says against itself; a user's own value needs no `problems` method."""
-    check = getattr(value, "problems", None)
-    return iter(check(*shape)) if check is not None else iter(())
+def _stage_problems(stage: Any, channels: Any) -> Iterator[tuple[str, str]]:
+    """Yield each broken rule of a stage with its block."""
+    if not isinstance(stage, Stage):
+        yield f"{stage!r:.60} stands where a Stage is wanted", ""
+        return
+    broken = [*whole("width", stage.width), *whole("stride", stage.stride)]
+    if not isinstance(stage.blocks, tuple | list) or not stage.blocks:
+        # Without blocks the width and stride would decide nothing: two values for one network.
+        broken.append(f"`blocks` must be a list of at least one block, but got {stage.blocks!r:.60}")
+    yield from ((sentence, "") for sentence in broken)
+    for b, block in enumerate(() if broken else stage.blocks):
+        wrong = [*fits(block, "block", (Bottleneck,))] or problems_of(block, channels, stage.width)
+        yield from ((sentence, f", block {b}") for sentence in wrong)
+        channels = stage.width
 
 
 #: The values invnas ships, by the name that stands under "type" in JSON.
@@ -227,12 +222,12 @@ class Architecture:
 
     def check(self) -> None:
         """Raise InvalidArchitecture with the first rule that is broken."""
-        for sentence in problems_of(self.network):
+        for sentence in [*fits(self.network, "network", (HybridNet,))] or problems_of(self.network):
             raise InvalidArchitecture(sentence)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data in which each value says its type."""
-        plain = _to_plain(self.network)
+        plain = to_plain(self.network)
         assert isinstance(plain, dict)
         return plain
 
@@ -251,7 +246,10 @@ class Architecture:
         Raises:
             BadInput: If a type or field is unknown or a value cannot be.
         """
-        network = _from_plain(data, {**SHIPPED, **(types or {})}, "architecture")
+        try:
+            network = from_plain(data, {**(types or {}), **SHIPPED}, frozenset(SHIPPED))
+        except RecursionError:
+            raise BadInput("an architecture must not be nested this deeply") from None
         if not is_dataclass(network) or isinstance(network, type):
             raise BadInput(f"an architecture must be an object with a `type`, but got {data!r:.80}")
         return cls(network)
@@ -261,55 +259,13 @@ class Architecture:
         """Rebuild from `to_json`; the errors are those of `from_dict`."""
         try:
             data = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and endless nesting
             raise BadInput(f"the architecture is not valid JSON: {error}") from None
         return cls.from_dict(data, types)
 
 
 def _operators(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Convolution | Involution):
-        yield path, value
-    elif path.endswith("spatial") and is_dataclass(value):
+    if isinstance(value, Convolution | Involution) or (path.endswith("spatial") and is_dataclass(value)):
         yield path, value
     for name, part in children(value):
         yield from _operators(part, f"{path}.{name}" if path else name)
-
-
-def _to_plain(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        return {"type": type(value).__name__, **{name: _to_plain(part) for name, part in children(value)}}
-    if isinstance(value, tuple | list):
-        return [_to_plain(part) for part in value]
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise BadInput(f"an architecture holds numbers, text and dataclasses only, but found {value!r:.80}")
-
-
-def _from_plain(data: Any, types: Mapping[str, type], path: str) -> Any:
-    if isinstance(data, list):
-        return tuple(_from_plain(part, types, f"{path}.{i}") for i, part in enumerate(data))
-    if not isinstance(data, dict):
-        return data
-    name = data.get("type")
-    if name not in types:
-        raise BadInput(f"unknown type '{name}' at {path}; {nearest(str(name), types)}")
-    values = {key: _from_plain(part, types, f"{path}.{key}") for key, part in data.items() if key != "type"}
-    target = types[name]
-    known = {field.name: field for field in fields(target) if field.init}
-    for key in values:
-        if key not in known:
-            raise BadInput(f"unknown key '{key}' in {name} at {path}; {nearest(key, known)}")
-    for key, field in known.items():
-        if key not in values and field.default is MISSING and field.default_factory is MISSING:
-            raise BadInput(f"the key '{key}' of {name} is missing at {path}")
-        if key in values and target in SHIPPED.values():
-            _check_kind(values[key], field.type, f"{path}.{key}")
-    return target(**values)
-
-
-def _check_kind(value: Any, kind: Any, path: str) -> None:
-    wanted = {"int": int, "bool": bool}.get(str(kind))
-    if wanted is not None and type(value) is not wanted:
-        raise BadInput(
-            f"{path} must be {'a whole number' if wanted is int else 'true or false'}, but got {value!r:.40}"
-        )

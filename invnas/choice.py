@@ -8,6 +8,7 @@ A decision is named by its path, such as `stages.0.blocks.1.spatial=Involution.k
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -18,6 +19,9 @@ from invnas.errors import BadInput
 
 #: Which option of each choice on the way was taken, by path.
 Decisions = dict[str, int]
+
+#: What a user's own value may raise to refuse what it is given.
+REFUSALS = (BadInput, ValueError, TypeError, ArithmeticError, AssertionError)
 
 
 class Choice:
@@ -147,10 +151,12 @@ def can_be_equal(a: Any, b: Any) -> bool:
     a_parts, b_parts = _sequence(a), _sequence(b)
     if a_parts is not None and b_parts is not None:
         return len(a_parts) == len(b_parts) and all(map(can_be_equal, a_parts, b_parts))
-    if type(a) is not type(b):
-        return False
-    parts = children(a)
-    return all(map(can_be_equal, dict(parts).values(), dict(children(b)).values())) if parts else bool(a == b)
+    parts, others = children(a), children(b)
+    if parts and others:
+        return type(a) is type(b) and all(
+            can_be_equal(part, other) for (_, part), (_, other) in zip(parts, others, strict=True)
+        )
+    return bool(a == b)
 
 
 def _sequence(node: Any) -> tuple[Any, ...] | None:
@@ -185,13 +191,19 @@ def resolve(node: Any, decide: Callable[[str, Choice], int], path: str = "") -> 
     return tuple(resolved.values()) if isinstance(node, tuple | list) else replace(node, **resolved)
 
 
+def walk(node: Any, decide: Callable[[str, Choice], int]) -> None:
+    """Call `decide` as `resolve` does, also when a user's own value refuses what it becomes."""
+    with contextlib.suppress(*REFUSALS):
+        resolve(node, decide)
+
+
 def decisions_to(node: Any, value: Any, path: str = "") -> Decisions | None:
     """Return the decisions by which a tree becomes `value`, or None when it cannot."""
     if isinstance(node, Repeat):
-        for i, copies in enumerate(node.choice.options):
+        times = node.choice
+        for i, copies in enumerate(times.options):
             if (found := decisions_to(copies, value, path)) is not None:
-                taken = {_join(path, "times"): i} if len(node.choice.options) > 1 else {}
-                return {**taken, **found}
+                return {_join(path, "times"): i, **found} if len(times.options) > 1 else found
         return None
     if isinstance(node, Choice):
         for i, option in enumerate(node.options):
@@ -199,20 +211,27 @@ def decisions_to(node: Any, value: Any, path: str = "") -> Decisions | None:
                 return {path: i, **found}
         return None
     if isinstance(node, _Copies):
-        if not isinstance(value, tuple) or len(value) != node.times:
-            return None
-        if node.shared:
-            same = all(part == value[0] for part in value)
-            pairs = [(node.item, value[0], _join(path, "each"))] if value and same else []
-            return _all_decisions(pairs) if same else None
+        return _decisions_to_copies(node, value, path)
+    return _decisions_to_parts(node, value, path)
+
+
+def _decisions_to_copies(node: _Copies, value: Any, path: str) -> Decisions | None:
+    if not isinstance(value, tuple) or len(value) != node.times:
+        return None
+    if not node.shared:
         return _all_decisions([(node.item, part, _join(path, str(i))) for i, part in enumerate(value)])
+    if any(part != value[0] for part in value):
+        return None
+    return decisions_to(node.item, value[0], _join(path, "each")) if value else {}
+
+
+def _decisions_to_parts(node: Any, value: Any, path: str) -> Decisions | None:
+    same_kind = type(node) is type(value) or (isinstance(node, tuple | list) and isinstance(value, tuple | list))
     parts, given = children(node), dict(children(value))
+    if not same_kind or len(parts) != len(given):
+        return None
     if not parts:
-        return {} if type(node) is type(value) and node == value else None
-    if isinstance(node, tuple | list) != isinstance(value, tuple | list) or len(parts) != len(given):
-        return None
-    if is_dataclass(node) and type(node) is not type(value):
-        return None
+        return {} if isinstance(node, tuple | list) or node == value else None
     return _all_decisions([(part, given[name], _join(path, name)) for name, part in parts])
 
 
@@ -237,7 +256,7 @@ def enumerate_decisions(node: Any) -> Iterator[Decisions]:
             trail.append((path, index, len(choice.options)))
             return index
 
-        resolve(node, decide)
+        walk(node, decide)
         yield {path: index for path, index, _ in trail}
         while trail and trail[-1][1] + 1 == trail[-1][2]:
             trail.pop()

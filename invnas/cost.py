@@ -1,9 +1,10 @@
 """What a network costs, exactly and without running it: counted on the meta device, operator by operator.
 
-A part that was priced once (same value, same channels, same map) is never priced again, so a fresh architecture made of
-known blocks costs microseconds. Convolutions, matrix products and involution have formulas (those of torch.utils.flop_counter; anyone
-may register one for an operator of their own); element-wise operators, norms, pooling and views count zero multiply-adds by
-convention; any other operator is refused by name, never counted as zero.
+A part that was priced once (same value, same channels, same map) is never priced again, so a fresh architecture made
+of known blocks costs microseconds. Convolutions, matrix products and involution have formulas (those of
+torch.utils.flop_counter; anyone may register one for an operator of their own); element-wise operators, norms,
+pooling and views count zero multiply-adds by convention; any other operator is refused by name, never counted as
+zero.
 """
 
 from __future__ import annotations
@@ -21,23 +22,26 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from invnas.architecture import Architecture, Bottleneck, HybridNet
-from invnas.errors import BadInput, UnpricedOperator
+from invnas.architecture import OPERATORS, Architecture, Bottleneck, HybridNet
+from invnas.errors import BadInput, InvnasError, UnpricedOperator
 from invnas.measurement import Cost
-from invnas.nn.blocks import Piece, pieces
+from invnas.nn.blocks import Piece, operator, pieces
 from invnas.nn.network import Part, Shape, build, parts
 
 _FREE = frozenset(
     """
-    abs add add_ addcdiv addcmul alias amax amin arange as_strided avg_pool2d _adaptive_avg_pool2d adaptive_avg_pool2d bernoulli_ bitwise_not
-    cat ceil chunk clamp clamp_ clamp_min clamp_min_ clone constant_pad_nd contiguous copy_ cos detach detach_ div div_ elu empty
-    empty_like eq erf exp expand fill_ flatten flip floor full full_like ge gelu glu gt hardsigmoid hardsigmoid_ hardswish hardswish_ hardtanh hardtanh_
-    index_select leaky_relu leaky_relu_ le lift_fresh log log2 _log_softmax logical_not lt max max_pool2d max_pool2d_with_indices maximum mean min
-    minimum mish mul mul_ native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training native_dropout native_group_norm
-    native_layer_norm neg ne new_empty new_zeros ones ones_like permute pixel_shuffle pixel_unshuffle pow reciprocal reflection_pad2d relu
-    relu_ repeat replication_pad2d reshape roll rsqrt rsub scalar_tensor select sigmoid sigmoid_ sign silu silu_ sin slice softplus _softmax split
-    split_with_sizes sqrt squeeze stack std sub sub_ sum t tanh tanh_ _to_copy transpose unbind unfold unsqueeze unsqueeze_ upsample_bilinear2d
-    upsample_nearest2d _unsafe_view var var_mean view where zero_ zeros zeros_like
+    abs adaptive_avg_pool2d _adaptive_avg_pool2d add add_ addcdiv addcmul alias amax amin arange as_strided
+    avg_pool2d bernoulli_ bitwise_not cat ceil channel_shuffle chunk clamp_ clamp clamp_min clamp_min_ clone
+    constant_pad_nd contiguous copy_ cos detach_ detach div_ div elu empty empty_like eq erf exp expand fill_
+    flatten flip floor full full_like ge gelu glu gt hardsigmoid_ hardsigmoid hardswish_ hardswish hardtanh_
+    hardtanh index_select le leaky_relu_ leaky_relu lift_fresh log log2 _log_softmax logical_not lt max max_pool2d
+    max_pool2d_with_indices maximum mean min minimum mish mul mul_ native_batch_norm _native_batch_norm_legit
+    _native_batch_norm_legit_no_training native_channel_shuffle native_dropout native_group_norm native_layer_norm
+    ne neg new_empty new_zeros ones ones_like permute pixel_shuffle pixel_unshuffle pow _prelu_kernel reciprocal
+    reflection_pad2d relu_ relu repeat replication_pad2d reshape roll rsqrt rsub _safe_softmax scalar_tensor select
+    sigmoid sigmoid_ sign silu silu_ sin slice _softmax softplus split split_with_sizes sqrt squeeze stack std sub_
+    sub sum t tanh_ tanh _to_copy transpose unbind unfold _unsafe_view unsqueeze_ unsqueeze upsample_bilinear2d
+    upsample_nearest2d var var_mean view where zero_ zeros zeros_like
     """.split()
 )
 
@@ -56,12 +60,14 @@ class _Skeleton(TorchDispatchMode):
 class _Meter(TorchDispatchMode):
     """Counts multiply-adds and follows which feature maps are alive."""
 
-    def __init__(self) -> None:
+    def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.macs = 0
         self.peak = 0
         self._alive = 0
-        self._known: set[int] = set()
+        # A view of a weight is a weight: only feature maps are counted.
+        weights = (*module.parameters(), *module.buffers())
+        self._known = {weight.untyped_storage()._cdata for weight in weights}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         packet = func.overloadpacket
@@ -99,7 +105,8 @@ class _Meter(TorchDispatchMode):
 def _price(module: nn.Module, shape: Shape) -> tuple[Cost, tuple[int, ...]]:
     """Return the cost of a module on the meta device for one map, and the shape that leaves."""
     parameters = sum(parameter.numel() for parameter in module.parameters())
-    with torch.no_grad(), _Meter() as meter:
+    meter = _Meter(module)
+    with torch.no_grad(), meter:
         image = torch.empty((1, *shape), device="meta")
         output = module(image)
     if not isinstance(output, torch.Tensor):
@@ -111,15 +118,35 @@ def _price(module: nn.Module, shape: Shape) -> tuple[Cost, tuple[int, ...]]:
 def _price_part(part: Part | Piece, shape: Shape) -> tuple[Cost, tuple[int, ...]]:
     if isinstance(part, Part) and isinstance(part.value, Bottleneck):
         return _price_bottleneck(part, shape)
-    with torch.device("meta"), _Skeleton():
-        module = part.build().eval()
-    cost, out = _price(module, shape)
-    if out[0] != part.out_channels:
-        name = type(part.value).__name__
+    name = type(part.value).__name__
+    if isinstance(part, Piece) and part.value is not None and not isinstance(part.value, OPERATORS):
+        _check_own(part, shape, name)
+    cost, out = _price_built(part.build, shape, name)
+    if out[:1] != (part.out_channels,):
         raise BadInput(
             f"{name} must turn {part.in_channels} channels into {part.out_channels}, but makes the shape {out}"
         )
     return cost, out
+
+
+def _check_own(part: Piece, shape: Shape, name: str) -> None:
+    # Alone, so that the sentence names the operator and not the norm or the sum after it.
+    _, out = _price_built(lambda: operator(part.value, part.in_channels, part.stride), shape, name)
+    wanted = (shape[0], *(math.ceil(side / part.stride) for side in shape[1:]))
+    if out != wanted:
+        raise BadInput(f"{name} with stride {part.stride} must turn {shape} into {wanted}, but makes the shape {out}")
+
+
+def _price_built(make: Callable[[], nn.Module], shape: Shape, name: str) -> tuple[Cost, tuple[int, ...]]:
+    try:
+        with torch.device("meta"), _Skeleton():
+            module = make().eval()
+        return _price(module, shape)
+    except InvnasError:
+        raise
+    except Exception as error:  # most often from a user's own module
+        reason = str(error).partition("\n")[0]
+        raise BadInput(f"{name} cannot run on an input of shape {shape}: {type(error).__name__}: {reason}") from error
 
 
 def _price_bottleneck(part: Part, shape: Shape) -> tuple[Cost, tuple[int, ...]]:
@@ -138,14 +165,14 @@ def _price_bottleneck(part: Part, shape: Shape) -> tuple[Cost, tuple[int, ...]]:
             max(peak, waiting + price.activation_bytes),
         )
         here = after
-    leaving = _bytes(here)
     if shortcut is not None:
         price, _ = _price_part(shortcut, shape)
         macs, parameters, peak = (
             macs + price.macs,
             parameters + price.parameters,
-            max(peak, leaving + price.activation_bytes),
+            max(peak, _bytes(here) + price.activation_bytes),
         )
+    leaving = _bytes(here)
     summed = entering + leaving * (2 if shortcut is None else 3)
     return Cost(macs, parameters, max(peak, summed)), here
 
@@ -156,9 +183,8 @@ def _bytes(shape: tuple[int, ...]) -> int:
 
 @lru_cache(maxsize=10_000)
 def _price_whole(architecture: Architecture, input_shape: Shape, classes: int) -> Cost:
-    with torch.device("meta"), _Skeleton():
-        module = build(architecture, input_shape, classes).eval()
-    cost, out = _price(module, input_shape)
+    name = type(architecture.network).__name__
+    cost, out = _price_built(lambda: build(architecture, input_shape, classes), input_shape, name)
     if out != (classes,):
         raise BadInput(f"the network must return one score for each of {classes} classes, but returns the shape {out}")
     return cost

@@ -130,9 +130,16 @@ class Experiment:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Experiment:
-        """Rebuild from `to_dict`."""
-        values = dict(data)
-        values["data"] = DataSource(**values["data"])
-        values["recipe"] = Recipe(**values["recipe"])
-        values["objectives"] = tuple(values["objectives"])
-        return cls(**values)
+        """Rebuild from `to_dict`.
+
+        Raises:
+            BadInput: If a key is unknown or missing, or a value cannot be.
+        """
+        try:
+            values = dict(data)
+            values["data"] = DataSource(**values["data"])
+            values["recipe"] = Recipe(**values["recipe"])
+            values["objectives"] = tuple(values["objectives"])
+            return cls(**values)
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadInput(f"these are not the settings of an experiment: {type(error).__name__}: {error}") from error

@@ -85,10 +85,10 @@ def front(trials: Sequence[Trial], objectives: tuple[str, ...]) -> tuple[Trial, 
 
 
 def knee(trials: Sequence[Trial], objectives: tuple[str, ...]) -> Trial:
-    """Return the best compromise: the front point farthest beyond the line (plane) between the ends of the axes.
+    """Return the best compromise: the front point farthest beyond the line (plane) through the best of each objective.
 
-    The axes are scaled to the box of the front itself, costs on a logarithm; there the line is "gains sum to 1". Where
-    no point stands out (one or two points, a straight front) the best of the first objective is returned.
+    The axes are scaled to the front itself, costs on a logarithm. Where no point lies beyond the line (one or two
+    points, a straight or hollow front) the best of the first objective is returned.
 
     Raises:
         BadInput: If no trial is complete.
@@ -98,8 +98,11 @@ def knee(trials: Sequence[Trial], objectives: tuple[str, ...]) -> Trial:
         raise BadInput("there is no knee: no trial is complete")
     values = values_of(points, objectives)
     gains = _gains(values, objectives, _seen(values, objectives))
-    # Rounding keeps points on one line tied.
-    best = max(range(len(points)), key=lambda i: (round(float(gains[i].sum()), 9), gains[i, 0]))
+    extremes = gains[gains.argmax(axis=0)]
+    # The plane where `gains @ normal` is 1; least squares because one point can be the best of two objectives.
+    normal = np.maximum(np.linalg.lstsq(extremes, np.ones(len(objectives)), rcond=1e-9)[0], 0.0)
+    # Rounding keeps points on one plane tied.
+    best = max(range(len(points)), key=lambda i: (round(float(gains[i] @ normal), 9), gains[i, 0]))
     return points[best]
 
 

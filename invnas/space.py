@@ -8,13 +8,24 @@ import inspect
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, is_dataclass, make_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from invnas.architecture import SHIPPED, Architecture
-from invnas.choice import Choice, Decisions, Repeat, children, count, decisions_to, enumerate_decisions, resolve
+from invnas.choice import (
+    REFUSALS,
+    Choice,
+    Decisions,
+    Repeat,
+    children,
+    count,
+    decisions_to,
+    enumerate_decisions,
+    resolve,
+    walk,
+)
 from invnas.errors import BadInput, InvalidArchitecture
 from invnas.shipped import find
 
@@ -51,6 +62,7 @@ class Space:
         if not is_dataclass(self.network) or isinstance(self.network, type):
             raise BadInput(f"a space must be a network value or a function, but got {self.network!r:.80}")
         object.__setattr__(self, "constraints", tuple(self.constraints))
+        _check_types(set(_classes(self.network)))
 
     @cached_property
     def size(self) -> int:
@@ -73,12 +85,11 @@ class Space:
             architecture.check()
         except InvalidArchitecture:
             raise
-        except (ValueError, TypeError, ZeroDivisionError) as error:  # from a user's own __post_init__ or problems
+        except REFUSALS as error:  # from a user's own __post_init__ or problems
             raise InvalidArchitecture(f"{type(error).__name__}: {error}") from error
         for constraint in self.constraints:
-            reason = constraint(architecture.network)
-            if reason:
-                raise InvalidArchitecture(str(reason))
+            if reason := _reason(constraint, architecture.network):
+                raise InvalidArchitecture(reason)
         return architecture
 
     def architecture(self, decisions: Decisions) -> Architecture:
@@ -143,7 +154,7 @@ class Space:
             taken[path] = decide(path, choice)
             return taken[path]
 
-        _walk(self.network, recorded)
+        walk(self.network, recorded)
         return taken
 
     def _first_valid(self, propose: Callable[[], Decisions]) -> tuple[Decisions, Architecture]:
@@ -155,14 +166,6 @@ class Space:
             except InvalidArchitecture as error:
                 reason = str(error)
         raise BadInput(f"no valid architecture in {MAX_DRAWS:,} draws from the space {self.name}: {reason}")
-
-
-def _walk(network: Any, decide: Callable[[str, Choice], int]) -> None:
-    # A user's own __post_init__ may refuse a value; the decisions are what is wanted here.
-    try:
-        resolve(network, decide)
-    except (ValueError, TypeError, ZeroDivisionError):
-        pass
 
 
 def _weighted(choice: Choice, rng: random.Random) -> int:
@@ -181,6 +184,27 @@ def _classes(node: Any) -> Iterator[type]:
     parts = node.options if isinstance(node, Choice) else [part for _, part in children(node)]
     for part in parts:
         yield from _classes(part)
+
+
+def _check_types(classes: set[type]) -> None:
+    # A type is known by its name in JSON, in fingerprints and in the memory of prices.
+    known = dict(SHIPPED)
+    for cls in sorted(classes, key=lambda cls: cls.__module__):
+        if known.setdefault(cls.__name__, cls) is not cls:
+            raise BadInput(f"two dataclasses of the space are called {cls.__name__}: rename one")
+        if cls.__hash__ is None:
+            raise BadInput(f"{cls.__name__} must be frozen: write @dataclass(frozen=True)")
+        if any(field.name == "type" for field in fields(cls)):
+            raise BadInput(f"{cls.__name__} has a field `type`, but that key names the class in JSON: rename it")
+
+
+def _reason(constraint: Constraint, network: Any) -> str | None:
+    try:
+        reason = constraint(network)
+    except Exception as error:
+        name = getattr(constraint, "__name__", repr(constraint))
+        raise BadInput(f"the constraint `{name}` raised {type(error).__name__}: {error}") from error
+    return str(reason) if reason else None
 
 
 def _as_value(function: Callable[..., Any]) -> Any:
@@ -219,23 +243,27 @@ def load_space(name: str | Path) -> Space:
     path = find("search_spaces", str(name))
     module_name = f"invnas_space_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(module_name, path)
-    assert spec is not None
-    assert spec.loader is not None
+    if spec is None or spec.loader is None:
+        raise BadInput(f"a space is a Python file, but got '{path}'")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module  # dataclasses look their module up by name
     try:
         spec.loader.exec_module(module)
+        space = _the_space(vars(module))
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BadInput(f"{path} raised {type(error).__name__}: {error}") from error
-    found = {key: value for key, value in vars(module).items() if isinstance(value, Space)}
-    plain = getattr(module, "space", None)
-    if plain is not None and "space" not in found:
-        found["space"] = Space(plain)
-    if len(found) != 1:
-        said = "none" if not found else f"{len(found)}: {', '.join(found)}"
-        raise BadInput(f"{path} must define exactly one space, but it defines {said}; assign it to the name `space`")
-    (space,) = found.values()
     object.__setattr__(space, "name", space.name or path.stem)
     return space
+
+
+def _the_space(names: Mapping[str, Any]) -> Space:
+    plain = names.get("space")
+    if plain is not None:
+        return plain if isinstance(plain, Space) else Space(plain)
+    found = {name: value for name, value in names.items() if isinstance(value, Space)}
+    if len(found) != 1:
+        said = f"{len(found)}: {', '.join(found)}" if found else "none"
+        raise BadInput(f"the file must define exactly one space, but it defines {said}; assign it to the name `space`")
+    return next(iter(found.values()))

@@ -1,6 +1,7 @@
 """RedNet and ResNet as architecture values: points of the same space as any hybrid.
 
-Source: Li et al., "Involution", CVPR 2021, section 4 and its published model zoo; He et al., "Deep Residual Learning", CVPR 2016.
+Source: Li et al., "Involution", CVPR 2021, section 4 and its published model zoo;
+He et al., "Deep Residual Learning", CVPR 2016.
 """
 
 from __future__ import annotations

@@ -14,7 +14,9 @@ block = Bottleneck(spatial, expansion=Choice(2, 4))
 space = HybridNet(
     stem=Choice(
         PlainStem(width=Choice(16, 32), kernel_size=3, stride=1, pool=False),
-        DeepStem(Involution(kernel_size=Choice(3, 7), group_channels=8, reduction_ratio=2), width=32, stride=1, pool=False),
+        DeepStem(
+            Involution(kernel_size=Choice(3, 7), group_channels=8, reduction_ratio=2), width=32, stride=1, pool=False
+        ),
     ),
     stages=[
         Stage(width=Choice(32, 64), stride=1, blocks=Repeat(block, times=Choice(1, 2, 3))),

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from invnas.architecture import Bottleneck, Convolution, DeepStem, Involution, PlainStem
-from invnas.errors import BadInput
+from invnas.errors import BadInput, InvnasError
 from invnas.nn.involution import Involution2d
 from invnas.nn.layers import conv, conv_norm_relu, norm
 
@@ -52,7 +52,13 @@ def own(value: Any, role: str, **shape: Any) -> nn.Module:
     name = type(value).__name__
     if build is None:
         raise BadInput(f"{name} stands where a {role} is wanted, so it needs a method build(self, {', '.join(shape)})")
-    module = build(**shape)
+    try:
+        module = build(**shape)
+    except InvnasError:
+        raise
+    except Exception as error:
+        said = ", ".join(f"{key}={part}" for key, part in shape.items())
+        raise BadInput(f"{name}.build({said}) raised {type(error).__name__}: {error}") from error
     if not isinstance(module, nn.Module):
         raise BadInput(f"{name}.build must return a torch.nn.Module, but returned {type(module).__name__}")
     return module

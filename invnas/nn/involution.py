@@ -11,13 +11,15 @@ from invnas.errors import BadInput
 from invnas.nn.layers import norm
 from invnas.ops.geometry import same_padding
 from invnas.ops.involution import involution2d
+from invnas.rules import whole
 
 
 class Involution2d(nn.Module):
     """Involution with kernels from a bottleneck: span(relu(bn(reduce(pool(x))))).
 
-    With stride s the kernels come from the s x s average; an odd side is averaged over the pixels there are, so that the
-    kernels and the window agree on ceil(size / s) positions. The kernel may be larger than the map: it meets zeros.
+    With stride s the kernels come from the s x s average; an odd side is averaged over the pixels there are, so
+    that the kernels and the window agree on ceil(size / s) positions. The kernel may be larger than the map: it
+    meets zeros.
 
     Args:
         channels: C, in and out.
@@ -39,7 +41,8 @@ class Involution2d(nn.Module):
         self, channels: int, kernel_size: int = 7, stride: int = 1, group_channels: int = 16, reduction_ratio: int = 4
     ) -> None:
         super().__init__()
-        for sentence in Involution(kernel_size, group_channels, reduction_ratio).problems(channels):
+        broken = [*whole("channels", channels), *whole("stride", stride)]
+        for sentence in broken or Involution(kernel_size, group_channels, reduction_ratio).problems(channels):
             raise BadInput(sentence)
         self.kernel_size, self.stride, self.groups = kernel_size, stride, channels // group_channels
         hidden = channels // reduction_ratio

@@ -102,4 +102,4 @@ def build(architecture: Architecture, input_shape: Shape, classes: int) -> nn.Mo
         module: nn.Module = Network(value, input_shape[0], classes)
     else:
         module = own(value, "network", input_shape=input_shape, classes=classes)
-    return module.to(memory_format=torch.channels_last)
+    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -1,22 +1,25 @@
 """The registered operator: schema, shapes without data, gradients of any order, multiply-adds, and who computes it.
 
-Forward, gradient of the input and gradient of the kernels are bilinear and close on each other: the gradients of each of
-the three are the other two, so double backward needs nothing new. A faster backend is one more implementation of these three
-for its dispatch key; everything else here stays.
+Forward, gradient of the input and gradient of the kernels are bilinear and close on each other: the gradients of
+each of the three are the other two, so double backward needs nothing new. A faster backend is one more
+implementation of these three for its dispatch key; everything else here stays.
 """
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import register_flop_formula
 
-from invnas.ops import shift
+from invnas.errors import BadInput
+from invnas.ops import cpu, shift
 from invnas.ops.geometry import Window, check
 
 Tensor = torch.Tensor
 
+_SWITCH = "INVNAS_BACKEND"  # shift or cpu, read once: for benchmarks and debugging
 _GEOMETRY = "int kernel_size, int stride, int dilation, int padding"
 _library = torch.library.Library("invnas", "DEF")
 _library.define(f"involution2d(Tensor input, Tensor kernels, {_GEOMETRY}) -> Tensor")
@@ -48,9 +51,51 @@ def involution2d(
     return output
 
 
+def why_not(device: str | torch.device) -> str | None:
+    """Return why the native backend does not compute involution on a device, or None when it does."""
+    kind = torch.device(device).type
+    if kind != "cpu":
+        return f"there is no native backend for {kind} devices"
+    if _forced == "shift":
+        return f"{_SWITCH}=shift asks for shift-and-accumulate"
+    return cpu.why_not()
+
+
 def backend_of(device: str | torch.device) -> str:
     """Return the name of the backend that computes involution on a device."""
-    return "shift (pure torch)"
+    return "shift (pure torch)" if why_not(device) else f"cpu (C++, {cpu.instruction_set()})"
+
+
+def _forced_backend() -> str:
+    wanted = os.environ.get(_SWITCH, "")
+    if wanted not in ("", "shift", "cpu"):
+        raise BadInput(f"`{_SWITCH}` must be shift or cpu, but got `{wanted}`")
+    if wanted == "cpu" and (reason := cpu.why_not()):
+        raise BadInput(f"`{_SWITCH}` asks for `cpu`, but {reason}")
+    return wanted
+
+
+# Where results lie, for every backend and for shapes without data: a map follows the memory format of the first
+# argument, and kernels made from a channels_last gradient are (B, H', W', G, K * K) in memory, as the 1x1 convolution
+# that made the kernels would have written them.
+def _empty_output(input: Tensor, kernels: Tensor) -> Tensor:
+    return _empty_map(input, *kernels.shape[3:])
+
+
+def _empty_input(grad: Tensor, kernels: Tensor, *sizes: int) -> Tensor:
+    return _empty_map(grad, *sizes[-2:])
+
+
+def _empty_map(like: Tensor, height: int, width: int) -> Tensor:
+    shape = (*like.shape[:2], height, width)
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=shift._layout(like))
+
+
+def _empty_kernels(grad: Tensor, *sizes: int) -> Tensor:
+    (batch, _, height, width), groups, taps = grad.shape, sizes[-1], sizes[0] ** 2
+    if shift._layout(grad) == torch.channels_last:
+        return grad.new_empty((batch, height, width, groups, taps)).permute(0, 3, 4, 1, 2)
+    return grad.new_empty((batch, groups, taps, height, width))
 
 
 def _forward(input: Tensor, kernels: Tensor, *geometry: int) -> Tensor:
@@ -64,29 +109,59 @@ def _grad_input(grad: Tensor, kernels: Tensor, *sizes: int) -> Tensor:
 
 def _grad_kernels(grad: Tensor, input: Tensor, *sizes: int) -> Tensor:
     *geometry, groups = sizes
-    return shift.grad_kernels(grad, input, Window(*geometry), groups)
+    result = shift.grad_kernels(grad, input, Window(*geometry), groups)
+    empty = _empty_kernels(grad, *sizes)
+    return result if result.stride() == empty.stride() else empty.copy_(result)
 
 
-_library.impl("involution2d", _forward, "CompositeExplicitAutograd")
-_library.impl("involution2d_grad_input", _grad_input, "CompositeExplicitAutograd")
-_library.impl("involution2d_grad_kernels", _grad_kernels, "CompositeExplicitAutograd")
+def _cpu_forward(input: Tensor, kernels: Tensor, *geometry: int) -> Tensor:
+    if cpu.why_not():
+        return _forward(input, kernels, *geometry)
+    output = _empty_output(input, kernels)
+    cpu.forward(input, kernels, output, geometry)
+    return output
+
+
+def _cpu_grad_input(grad: Tensor, kernels: Tensor, *sizes: int) -> Tensor:
+    if cpu.why_not():
+        return _grad_input(grad, kernels, *sizes)
+    output = _empty_input(grad, kernels, *sizes)
+    cpu.grad_input(grad, kernels, output, sizes[:4])
+    return output
+
+
+def _cpu_grad_kernels(grad: Tensor, input: Tensor, *sizes: int) -> Tensor:
+    if cpu.why_not():
+        return _grad_kernels(grad, input, *sizes)
+    output = _empty_kernels(grad, *sizes)
+    cpu.grad_kernels(grad, input, output, sizes[:4])
+    return output
+
+
+_forced = _forced_backend()
+for _name, _any_device, _on_cpu in (
+    ("involution2d", _forward, _cpu_forward),
+    ("involution2d_grad_input", _grad_input, _cpu_grad_input),
+    ("involution2d_grad_kernels", _grad_kernels, _cpu_grad_kernels),
+):
+    _library.impl(_name, _any_device, "CompositeExplicitAutograd")
+    if _forced != "shift":
+        _library.impl(_name, _on_cpu, "CPU")
 
 
 @torch.library.register_fake("invnas::involution2d", lib=_library)
-def _(input: Tensor, kernels: Tensor, *geometry: int) -> Tensor:
-    shape = (*input.shape[:2], *kernels.shape[3:])
-    return torch.empty(shape, dtype=input.dtype, device=input.device, memory_format=shift._layout(input))
+def _(input: Tensor, kernels: Tensor, *_: int) -> Tensor:
+    return _empty_output(input, kernels)
 
 
 @torch.library.register_fake("invnas::involution2d_grad_input", lib=_library)
 def _(grad: Tensor, kernels: Tensor, *sizes: int) -> Tensor:
-    shape = (*grad.shape[:2], *sizes[-2:])
-    return torch.empty(shape, dtype=grad.dtype, device=grad.device, memory_format=shift._layout(grad))
+    return _empty_input(grad, kernels, *sizes)
 
 
 @torch.library.register_fake("invnas::involution2d_grad_kernels", lib=_library)
 def _(grad: Tensor, input: Tensor, *sizes: int) -> Tensor:
-    return grad.new_empty((grad.shape[0], sizes[-1], sizes[0] ** 2, *grad.shape[2:]))
+    return _empty_kernels(grad, *sizes)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

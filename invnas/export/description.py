@@ -1,0 +1,139 @@
+"""architecture.json: what an exported model is, in plain JSON that is checked before it is believed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from invnas.architecture import Architecture
+from invnas.errors import BadInput, nearest
+
+FILE = "architecture.json"
+
+#: Grows when an older invnas could no longer read the file.
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Description:
+    """What stands in architecture.json.
+
+    Attributes:
+        invnas: The version that wrote it.
+        format: Number of this layout.
+        architecture: Plain data of `Architecture.to_dict`.
+        architecture_sha256: Of that data, so that a change which fits the weights (a stride) is seen too.
+        input_shape: (channels, height, width).
+        classes: Number of classes.
+        class_names: One for each class, or None.
+        sha256: Of each model file, by its name.
+    """
+
+    invnas: str
+    format: int
+    architecture: dict[str, Any]
+    architecture_sha256: str
+    input_shape: tuple[int, int, int]
+    classes: int
+    class_names: tuple[str, ...] | None
+    sha256: dict[str, str]
+
+    def write(self, folder: Path) -> None:
+        """Write architecture.json into a folder."""
+        (folder / FILE).write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read(folder: Path) -> Description:
+    """Read architecture.json from a folder, each value checked.
+
+    Raises:
+        BadInput: If it is missing, not JSON, of a newer invnas, or holds what cannot be; with the file and the key.
+    """
+    path = folder / FILE
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"'{folder}' is not an export of invnas: {FILE}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"'{path}' is not valid JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise BadInput(f"'{path}' must hold an object, but holds {type(data).__name__}")
+    number = data.get("format")
+    if type(number) is int and number > FORMAT:
+        raise BadInput(f"'{path}' has format {number}, which a newer invnas wrote; this one reads up to {FORMAT}")
+    known = [field.name for field in fields(Description)]
+    for key in data:
+        if key not in known:
+            raise BadInput(f"unknown key '{key}' in '{path}'; {nearest(key, known)}")
+    for key in known:
+        if key not in data:
+            raise BadInput(f"the key '{key}' is missing in '{path}'")
+    for key, problem in _problems(data):
+        raise BadInput(f"`{key}` in '{path}' must be {problem}, but is {data[key]!r:.60}")
+    names = data["class_names"]
+    return Description(
+        **{
+            **data,
+            "input_shape": tuple(data["input_shape"]),
+            "class_names": None if names is None else tuple(names),
+        }
+    )
+
+
+def _problems(data: Mapping[str, Any]) -> list[tuple[str, str]]:
+    def count(value: Any) -> bool:
+        return type(value) is int and value >= 1
+
+    def texts(value: Any) -> bool:
+        return isinstance(value, list | tuple) and all(isinstance(part, str) for part in value)
+
+    shape, names, sums = data["input_shape"], data["class_names"], data["sha256"]
+    rules = {
+        "invnas": (isinstance(data["invnas"], str), "a version"),
+        "format": (count(data["format"]), "a whole number of at least 1"),
+        "architecture": (isinstance(data["architecture"], dict), "an object"),
+        "architecture_sha256": (isinstance(data["architecture_sha256"], str), "a checksum"),
+        "input_shape": (
+            isinstance(shape, list | tuple) and len(shape) == 3 and all(map(count, shape)),
+            "[channels, height, width], each at least 1",
+        ),
+        "classes": (count(data["classes"]), "a whole number of at least 1"),
+        "class_names": (names is None or (texts(names) and len(names) == data["classes"]), "one name for each class"),
+        "sha256": (isinstance(sums, dict) and texts(list(sums.values())), "checksums by file name"),
+    }
+    return [(key, rule) for key, (kept, rule) in rules.items() if not kept]
+
+
+def describe(
+    architecture: Architecture,
+    input_shape: tuple[int, int, int],
+    classes: int,
+    class_names: tuple[str, ...] | None,
+    sha256: dict[str, str],
+) -> Description:
+    """Return the description of a model that is about to be exported.
+
+    Raises:
+        BadInput: If the input shape, the number of classes or their names cannot be.
+    """
+    from invnas import __version__
+
+    plain = architecture.to_dict()
+    description = Description(
+        __version__, FORMAT, plain, checksum(plain), tuple(input_shape), classes, class_names, sha256
+    )
+    for key, problem in _problems(vars(description)):
+        raise BadInput(f"`{key}` must be {problem}, but is {vars(description)[key]!r:.60}")
+    return description
+
+
+def checksum(value: dict[str, Any] | Path) -> str:
+    """Return the SHA-256 of plain data (however its keys are ordered) or of a file."""
+    if isinstance(value, Path):
+        with value.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -1,0 +1,74 @@
+"""Back from a folder to a network, without unpickling anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from invnas.architecture import Architecture
+from invnas.errors import BadInput, InvnasError
+from invnas.export.description import FILE, Description, checksum, read
+from invnas.nn import build
+from invnas.space import load_space
+from invnas.weights import check_weights, load_weights
+
+WEIGHTS = "model.safetensors"
+
+
+def load_model(folder: str | Path, space: str | Path | None = None) -> nn.Module:
+    """Return the network of an export, in eval mode and channels_last, on the CPU.
+
+    Args:
+        folder: What `export` wrote, with the format safetensors among its formats.
+        space: The space file (or shipped name) that defines the user's own types, when the network has any.
+
+    Raises:
+        BadInput: If a file is missing, was changed, or does not fit; one sentence with the file and the place.
+    """
+    return rebuild(Path(folder), load_space(space).types if space is not None else None)
+
+
+def rebuild(folder: Path, types: Mapping[str, type] | None) -> nn.Module:
+    """Return the network of an export whose own types are at hand; raises as `load_model` does."""
+    description = read(folder)
+    weights = folder / WEIGHTS
+    if WEIGHTS not in description.sha256:
+        raise BadInput(f"'{folder}' was exported without weights to load; export it with the format safetensors too")
+    if not weights.is_file():
+        raise BadInput(f"there is no file of weights '{weights}'")
+    architecture = _architecture(description, folder, types)
+    if checksum(weights) != description.sha256[WEIGHTS]:
+        raise BadInput(f"the checksum of '{weights}' differs from the one in {FILE}: it was changed after the export")
+    with torch.device("meta"):  # a tampered width must not allocate what no file holds
+        check_weights(_built(architecture, description, folder), weights)
+    with torch.random.fork_rng(devices=[]):  # initial values are overwritten; the user's random numbers go on as before
+        network = _built(architecture, description, folder)
+    load_weights(network, weights)
+    return network.eval()
+
+
+def _architecture(description: Description, folder: Path, types: Mapping[str, type] | None) -> Architecture:
+    path = folder / FILE
+    try:
+        architecture = Architecture.from_dict(description.architecture, types)
+    except BadInput as error:
+        own = types is None and "unknown type" in str(error)
+        hint = "; a type of your own needs its space file: load_model(folder, space='my_space.py')" if own else ""
+        raise BadInput(f"{path}: {error}{hint}") from None
+    except (TypeError, ValueError, ArithmeticError) as error:  # from the __post_init__ of a user's own type
+        raise BadInput(f"{path}: the architecture cannot be: {error}") from error
+    if checksum(description.architecture) != description.architecture_sha256:
+        raise BadInput(f"the checksum of the architecture in '{path}' differs: it was changed after the export")
+    return architecture
+
+
+def _built(architecture: Architecture, description: Description, folder: Path) -> nn.Module:
+    try:
+        return build(architecture, description.input_shape, description.classes)
+    except InvnasError as error:
+        raise BadInput(f"{folder / FILE}: {error}") from None
+    except Exception as error:  # tampered values reach any line of any module
+        raise BadInput(f"{folder / FILE}: the architecture cannot be built: {type(error).__name__}: {error}") from error

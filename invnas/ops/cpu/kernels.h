@@ -1,0 +1,267 @@
+// The loops, compiled once per instruction set: the file that includes this one defines INVNAS_ISA (a namespace),
+// INVNAS_TARGET (an attribute on every function) and INVNAS_BYTES (width of a vector register).
+//
+// Every result is written by one thread in one order of additions: the same for any number of threads.
+
+namespace invnas::INVNAS_ISA {
+
+template <class T>
+constexpr i64 lanes_of = INVNAS_BYTES / sizeof(T);
+
+template <class T, int L>
+struct Lanes {
+    typedef T V __attribute__((vector_size(L * sizeof(T))));
+    typedef T U __attribute__((vector_size(L * sizeof(T)), aligned(alignof(T)), may_alias));
+};
+template <class T>
+struct Lanes<T, 1> {
+    typedef T V;
+    typedef T U;
+};
+
+// P neighbouring pixels of one row, L channels of one group, K x K taps at stride 1: every pixel of the source is
+// loaded once and meets up to K of the P pixels. Seen from the destination the transposed window is a flipped one
+// whose weights lie at the source's pixel. A tap outside the map is skipped, never multiplied by zero.
+template <class T, int L, int K, int P, bool transposed, bool border>
+INVNAS_TARGET inline __attribute__((always_inline)) void dense_block(
+    const T* source, i64 row_step, i64 pixel_step, const T* weights, i64 weights_row, i64 weights_pixel,
+    i64 rows, i64 first, i64 last, T* destination) {
+    typedef typename Lanes<T, L>::V V;
+    typedef typename Lanes<T, L>::U U;
+    V sum[P] = {};
+    for (i64 u = 0; u < rows; ++u) {
+#pragma GCC unroll 16
+        for (int q = 0; q < P + K - 1; ++q) {
+            if (border && (q < first || q >= last)) continue;
+            const V x = *reinterpret_cast<const U*>(source + q * pixel_step);
+#pragma GCC unroll 8
+            for (int p = 0; p < P; ++p) {
+                const int v = q - p;
+                if (v < 0 || v >= K) continue;
+                sum[p] += x * (transposed ? weights[q * weights_pixel + (K - 1 - v)] : weights[p * weights_pixel + v]);
+            }
+        }
+        source += row_step;
+        weights += weights_row;
+    }
+#pragma GCC unroll 8
+    for (int p = 0; p < P; ++p) *reinterpret_cast<U*>(destination + p * pixel_step) = sum[p];
+}
+
+// One row of the destination, the channels [c0, c1) of every group in steps of L. The last block steps back to end
+// with the row, so a few pixels are computed twice to the same value.
+template <class T, int L, int K, int P, bool transposed>
+INVNAS_TARGET void dense_row(const Gather<T>& m, i64 image, i64 y, i64 c0, i64 c1) {
+    const i64 C = m.channels, cg = m.group_channels(), taps = m.taps(), pixel = m.groups * taps;
+    const i64 padding = transposed ? K - 1 - m.window.padding : m.window.padding;
+    const i64 top = y - padding, u0 = std::max<i64>(0, -top), u1 = std::min<i64>(K, m.source_height - top);
+    const i64 rows = std::max<i64>(0, u1 - u0);
+    for (i64 block = 0; block < m.width; block += P) {
+        const i64 x0 = std::min(block, m.width - P), left = x0 - padding;
+        const i64 first = std::max<i64>(0, -left), last = std::min<i64>(P + K - 1, m.source_width - left);
+        const i64 from = (image * m.source_height + top + u0) * m.source_width + left;
+        const i64 to = (image * m.height + y) * m.width + x0;
+        const i64 at = transposed ? from * pixel + (K - 1 - u0) * K : to * pixel + u0 * K;
+        const i64 weights_row = transposed ? m.source_width * pixel - K : K;
+        for (i64 g = 0; g < m.groups; ++g) {
+            for (i64 c = g * cg + c0; c < g * cg + c1; c += L) {
+                const T *source = m.source + from * C + c, *weights = m.weights + at + g * taps;
+                T* destination = m.destination + to * C + c;
+                if (first == 0 && last == P + K - 1)
+                    dense_block<T, L, K, P, transposed, false>(
+                        source, m.source_width * C, C, weights, weights_row, pixel, rows, first, last, destination);
+                else
+                    dense_block<T, L, K, P, transposed, true>(
+                        source, m.source_width * C, C, weights, weights_row, pixel, rows, first, last, destination);
+            }
+        }
+    }
+}
+
+// One pixel of the destination, N neighbouring vectors of L channels, any window.
+template <class T, int L, int N>
+INVNAS_TARGET inline __attribute__((always_inline)) void any_block(
+    const Gather<T>& m, i64 image, i64 y, i64 x, const i64* channel, const i64* group) {
+    typedef typename Lanes<T, L>::V V;
+    typedef typename Lanes<T, L>::U U;
+    const i64 C = m.channels, taps = m.taps(), K = m.window.k;
+    const Meeting* all_rows = m.rows->all.data();
+    const Meeting* all_columns = m.columns->all.data();
+    const i64 here = (image * m.height + y) * m.width + x;
+    V sum[N] = {};
+    for (i64 r = m.rows->start[y]; r < m.rows->start[y + 1]; ++r) {
+        const Meeting row = all_rows[r];
+        for (i64 c = m.columns->start[x]; c < m.columns->start[x + 1]; ++c) {
+            const Meeting column = all_columns[c];
+            const i64 there = (image * m.source_height + row.source) * m.source_width + column.source;
+            const T* w = m.weights + (m.transposed ? there : here) * m.groups * taps + row.tap * K + column.tap;
+            const T* s = m.source + there * C;
+#pragma GCC unroll 4
+            for (int n = 0; n < N; ++n) sum[n] += *reinterpret_cast<const U*>(s + channel[n]) * w[group[n] * taps];
+        }
+    }
+#pragma GCC unroll 4
+    for (int n = 0; n < N; ++n) *reinterpret_cast<U*>(m.destination + here * C + channel[n]) = sum[n];
+}
+
+template <class T, int L>
+INVNAS_TARGET void any_row(const Gather<T>& m, i64 image, i64 y, i64 c0, i64 c1) {
+    const i64 cg = m.group_channels(), steps = (c1 - c0) / L, vectors = steps * m.groups;
+    for (i64 x = 0; x < m.width; ++x) {
+        i64 g = 0, step = 0, channel[4], group[4];
+        for (i64 n = 0; n < vectors;) {
+            const i64 count = vectors - n < 4 ? 1 : 4;
+            for (i64 k = 0; k < count; ++k) {
+                channel[k] = g * cg + c0 + step * L;
+                group[k] = g;
+                if (++step == steps) step = 0, ++g;
+            }
+            if (count == 4)
+                any_block<T, L, 4>(m, image, y, x, channel, group);
+            else
+                any_block<T, L, 1>(m, image, y, x, channel, group);
+            n += count;
+        }
+    }
+}
+
+template <class T>
+using Row = void (*)(const Gather<T>&, i64, i64, i64, i64);
+
+template <class T, int L, int K, int P>
+Row<T> pick_direction(const Gather<T>& m) {
+    return m.transposed ? dense_row<T, L, K, P, true> : dense_row<T, L, K, P, false>;
+}
+
+// Blocks that waste the fewest pixels at the end of a row, the widest among equals.
+template <class T, int L, int K>
+Row<T> pick_block(const Gather<T>& m) {
+    auto waste = [&](i64 block) { return (m.width + block - 1) / block * block; };
+    if (m.width >= 8 && waste(8) <= waste(7) && waste(8) <= waste(4)) return pick_direction<T, L, K, 8>(m);
+    if (m.width >= 7 && waste(7) <= waste(4)) return pick_direction<T, L, K, 7>(m);
+    return pick_direction<T, L, K, 4>(m);
+}
+
+template <class T, int L>
+Row<T> pick_row(const Gather<T>& m) {
+    if constexpr (sizeof(T) == 4 && L >= 4) {
+        if (m.rows == nullptr) {
+            if (m.window.k == 3) return pick_block<T, L, 3>(m);
+            if (m.window.k == 5) return pick_block<T, L, 5>(m);
+            return pick_block<T, L, 7>(m);
+        }
+    }
+    return any_row<T, L>;
+}
+
+// Cover the channels of a group by vectors of L, and what is left by narrower ones.
+template <class T, int L>
+void gather_lanes(const Gather<T>& m, i64 begin, i64 end, i64 c0) {
+    const i64 c1 = c0 + (m.group_channels() - c0) / L * L;
+    if (c1 > c0) {
+        const Row<T> row = pick_row<T, L>(m);
+        for (i64 n = begin; n < end; ++n) row(m, n / m.height, n % m.height, c0, c1);
+    }
+    if constexpr (L > 1) {
+        if (c1 < m.group_channels()) gather_lanes<T, L / 2>(m, begin, end, c1);
+    }
+}
+
+// Rows [begin, end) of all rows of the batch.
+template <class T>
+void gather(const Gather<T>& m, i64 begin, i64 end) {
+    gather_lanes<T, lanes_of<T>>(m, begin, end, 0);
+}
+
+// R rows of taps by L taps of a row, for one pixel and one group: the sum over the channels needs no reduction,
+// because a vector holds neighbouring taps.
+template <class T, int L, int R>
+INVNAS_TARGET inline __attribute__((always_inline)) void tap_block(
+    const T* const* rows, i64 row_width, const T* gradient, i64 cg, i64 u0, i64 v0, i64 K, T* weights) {
+    typedef typename Lanes<T, L>::V V;
+    typedef typename Lanes<T, L>::U U;
+    const T* row[R];
+#pragma GCC unroll 8
+    for (int u = 0; u < R; ++u) row[u] = rows[u0 + u] + v0;
+    V sum[R] = {};
+    for (i64 c = 0; c < cg; ++c) {
+#pragma GCC unroll 8
+        for (int u = 0; u < R; ++u) sum[u] += *reinterpret_cast<const U*>(row[u] + c * row_width) * gradient[c];
+    }
+#pragma GCC unroll 8
+    for (int u = 0; u < R; ++u) {
+        const i64 at = (u0 + u) * K + v0;
+        // Lanes past the end of a row of taps are overwritten by the next row.
+        if (v0 + L <= K || (v0 == 0 && at + L <= K * K))
+            *reinterpret_cast<U*>(weights + at) = sum[u];
+        else
+            for (i64 v = 0; v < std::min<i64>(L, K - v0); ++v) weights[at + v] = sum[u][v];
+    }
+}
+
+template <class T, int L, int R>
+INVNAS_TARGET void tap_row(const Correlate<T>& m, const T* scratch, const i64* slots, i64 pixel) {
+    const i64 K = m.window.k, cg = m.channels / m.groups, width = m.row_width();
+    std::vector<const T*> rows(K);
+    for (i64 g = 0; g < m.groups; ++g) {
+        for (i64 x = 0; x < m.width; ++x) {
+            const i64 column = x * m.window.stride;
+            const i64 at = column % m.window.dilation * m.phase_width() + column / m.window.dilation;
+            for (i64 u = 0; u < K; ++u) rows[u] = scratch + (slots[u] * m.channels + g * cg) * width + at;
+            const T* gradient = m.gradient + (pixel + x) * m.channels + g * cg;
+            T* weights = m.weights + ((pixel + x) * m.groups + g) * K * K;
+            for (i64 v = 0; v < K; v += L) {
+                i64 u = 0;
+                for (; u + R <= K; u += R) tap_block<T, L, R>(rows.data(), width, gradient, cg, u, v, K, weights);
+                if constexpr (R == 4)
+                    for (; u < K; ++u) tap_block<T, L, 1>(rows.data(), width, gradient, cg, u, v, K, weights);
+            }
+        }
+    }
+}
+
+// Write one row of the zero-padded input into the ring, channel by channel.
+template <class T>
+INVNAS_TARGET void fill_row(const Correlate<T>& m, i64 image, i64 y, T* slot) {
+    const i64 width = m.row_width(), C = m.channels, d = m.window.dilation;
+    const bool outside = y < 0 || y >= m.in_height;
+    const T* row = outside ? nullptr : m.input + (image * m.in_height + y) * m.in_width * C;
+    for (i64 c0 = 0; c0 < C; c0 += 16) {
+        const i64 c1 = std::min(C, c0 + 16);
+        for (i64 x = 0; x < m.in_width; ++x) {
+            const i64 padded = x + m.window.padding;
+            T* to = slot + (d == 1 ? padded : padded % d * m.phase_width() + padded / d);
+            for (i64 c = c0; c < c1; ++c) to[c * width] = outside ? T(0) : row[x * C + c];
+        }
+    }
+}
+
+template <class T>
+using TapRow = void (*)(const Correlate<T>&, const T*, const i64*, i64);
+
+template <class T, int L>
+TapRow<T> pick_taps(i64 K) {
+    if (K == 3) return tap_row<T, L, 3>;
+    if (K == 5) return tap_row<T, L, 5>;
+    if (K == 7) return tap_row<T, L, 7>;
+    return tap_row<T, L, 4>;
+}
+
+template <class T>
+void correlate(const Correlate<T>& m, i64 begin, i64 end, T* scratch) {
+    constexpr int wide = lanes_of<T> < 8 ? lanes_of<T> : 8, narrow = wide < 4 ? wide : 4;
+    const i64 K = m.window.k, ring = m.ring(), size = m.channels * m.row_width();
+    const TapRow<T> row = K <= 4 ? pick_taps<T, narrow>(K) : pick_taps<T, wide>(K);
+    std::vector<i64> slots(K);
+    i64 filled = 0;  // rows of the padded input of this image that are or were in the ring
+    for (i64 n = begin; n < end; ++n) {
+        const i64 image = n / m.height, y = n % m.height, top = y * m.window.stride;
+        if (n == begin || y == 0) filled = top;
+        for (filled = std::max(filled, top); filled < top + ring; ++filled)
+            fill_row(m, image, filled - m.window.padding, scratch + filled % ring * size);
+        for (i64 u = 0; u < K; ++u) slots[u] = (top + u * m.window.dilation) % ring;
+        row(m, scratch, slots.data(), n * m.width);
+    }
+}
+
+}  // namespace invnas::INVNAS_ISA

@@ -1,0 +1,67 @@
+"""Values as plain JSON data and back."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any
+
+from invnas.choice import children
+from invnas.errors import BadInput, InvnasError, nearest
+
+
+def to_plain(value: Any) -> Any:
+    """Return plain JSON data in which each dataclass says its type."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"type": type(value).__name__, **{name: to_plain(part) for name, part in children(value)}}
+    if isinstance(value, tuple | list):
+        return [to_plain(part) for part in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise BadInput(f"an architecture holds numbers, text and dataclasses only, but found {value!r:.80}")
+
+
+def from_plain(data: Any, types: Mapping[str, type], strict: Collection[str] = (), path: str = "architecture") -> Any:
+    """Return the value of plain JSON data.
+
+    Args:
+        data: What `to_plain` returned.
+        types: The dataclasses that may stand in it, by name.
+        strict: Names of those whose `int` and `bool` fields are checked.
+        path: Where in a larger value this one stands.
+
+    Raises:
+        BadInput: If a type or key is unknown or missing, or a value cannot be.
+    """
+    if isinstance(data, list):
+        return tuple(from_plain(part, types, strict, f"{path}.{i}") for i, part in enumerate(data))
+    if not isinstance(data, dict):
+        return data
+    name = str(data.get("type"))
+    if name not in types:
+        raise BadInput(f"unknown type '{name}' at {path}; {nearest(name, types)}")
+    values = {key: from_plain(part, types, strict, f"{path}.{key}") for key, part in data.items() if key != "type"}
+    target = types[name]
+    known = {field.name: field for field in fields(target) if field.init}
+    for key in values:
+        if key not in known:
+            raise BadInput(f"unknown key '{key}' in {name} at {path}; {nearest(str(key), known)}")
+    for key, field in known.items():
+        if key not in values and field.default is MISSING and field.default_factory is MISSING:
+            raise BadInput(f"the key '{key}' of {name} is missing at {path}")
+        if key in values and name in strict:
+            _check_kind(values[key], field.type, f"{path}.{key}")
+    try:
+        return target(**values)
+    except InvnasError:
+        raise
+    except Exception as error:  # from a user's own __post_init__
+        raise BadInput(f"{name} at {path} refuses its values: {type(error).__name__}: {error}") from error
+
+
+def _check_kind(value: Any, kind: Any, path: str) -> None:
+    wanted = {"int": int, "bool": bool}.get(str(kind))
+    if wanted is not None and type(value) is not wanted:
+        raise BadInput(
+            f"{path} must be {'a whole number' if wanted is int else 'true or false'}, but got {value!r:.40}"
+        )

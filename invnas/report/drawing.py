@@ -1,0 +1,226 @@
+"""A drawing of an architecture as SVG, without any package: stem, stages, blocks coloured by their operator.
+
+The values invnas ships are drawn as what they are; a user's own value is drawn as a box with its fields and parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, is_dataclass
+from html import escape
+from itertools import groupby
+from typing import Any
+
+from invnas.architecture import Architecture, Bottleneck, Convolution, DeepStem, HybridNet, Involution, PlainStem, Stage
+from invnas.choice import children
+from invnas.report.units import LOOKS
+
+WIDTH = 380
+_ROW = 26
+_GAP = 7
+_INSET = 10
+_FONT = "font-family=\"system-ui, 'Segoe UI', 'Helvetica Neue', 'Liberation Sans', Arial, sans-serif\""
+_GREY = "#5f6368"
+_COLOURS = {Convolution: LOOKS["convolution"].colour, Involution: LOOKS["involution"].colour}
+
+
+def operator_label(operator: Any) -> str:
+    """Return a short name: inv 7×7 g8 r2, conv 3×3 g4, or the type and fields of the user's own.
+
+    >>> operator_label(Involution(7, 8, 2)), operator_label(Convolution(3))
+    ('inv 7×7 g8 r2', 'conv 3×3')
+    """
+    if isinstance(operator, Involution):
+        return f"inv {_window(operator)} g{operator.group_channels} r{operator.reduction_ratio}"
+    if isinstance(operator, Convolution):
+        return f"conv {_window(operator)}" + (f" g{operator.groups}" if operator.groups > 1 else "")
+    return " ".join((type(operator).__name__, _scalars(operator))).strip()
+
+
+def summary(architecture: Architecture) -> list[str]:
+    """Return a few short lines that say what a network is: one per stem and stage."""
+    network = architecture.network
+    if not isinstance(network, HybridNet):
+        labels = [operator_label(operator) for _, operator in architecture.operators]
+        return [operator_label(network), *([_runs(labels)] if labels else [])]
+    lines = [f"stem: {_size(network.stem)}, {' + '.join(text for text, _ in _stem_cells(network.stem))}"]
+    for i, stage in enumerate(network.stages):
+        labels = [operator_label(getattr(block, "spatial", block)) for block in stage.blocks]
+        lines.append(f"stage {i + 1}: {_size(stage)}, {_runs(labels) or 'no block'}")
+    return lines
+
+
+def draw(architecture: Architecture) -> str:
+    """Return one `<svg>` element, which is also a complete SVG file; all text in it is escaped."""
+    canvas = _Canvas()
+    network = architecture.network
+    if isinstance(network, HybridNet):
+        _network(canvas, network)
+    else:
+        _generic(canvas, "", network, 0)
+    return canvas.svg(f"Drawing of architecture {architecture.fingerprint}")
+
+
+@dataclass
+class _Canvas:
+    """Shapes so far, and how far down they reach."""
+
+    y: float = 1.0
+    shapes: str = ""
+
+    def text(self, x: float, y: float, text: str, room: float, size: int = 12, style: str = "") -> None:
+        # No font is measured here; 0.56 of the size is a generous mean width of a character.
+        most = max(int(room / (0.56 * size)), 1)
+        short = text if len(text) <= most else text[: most - 1] + "…"
+        title = f"<title>{escape(text)}</title>" if short != text else ""
+        self.shapes += f'<text x="{x:g}" y="{y:g}" font-size="{size}" {style}>{title}{escape(short)}</text>'
+
+    def box(self, x: float, y: float, width: float, height: float, style: str) -> None:
+        self.shapes += f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="4" {style}/>'
+
+    def row(self, x: float, width: float, cells: list[tuple[str, str]], note: str = "") -> None:
+        """Draw cells of text in one row; the widest is the one with a colour, a note stands to the right."""
+        room = width - (40 if note else 0)
+        weights = [2.2 if colour else 1.0 for _, colour in cells]
+        left = x
+        for (text, colour), weight in zip(cells, weights, strict=True):
+            extent = (room - 4 * (len(cells) - 1)) * weight / sum(weights)
+            paint = f'fill="{colour}"' if colour else 'fill="#f1f3f4" stroke="#dadce0"'
+            self.box(left, self.y, extent, _ROW, paint)
+            style = f'text-anchor="middle" fill="{"#fff" if colour else "#202124"}"'
+            weighted = style + (' font-weight="600"' if colour else "")
+            self.text(left + extent / 2, self.y + 17, text, extent - 6, 12 if colour else 11, weighted)
+            left += extent + 4
+        if note:
+            self.text(x + width, self.y + 17, note, 40, 12, f'text-anchor="end" fill="{_GREY}"')
+        self.y += _ROW + 4
+
+    def svg(self, label: str) -> str:
+        height = self.y + 1
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" width="{WIDTH}" '
+            f'height="{height:g}" role="img" aria-label="{escape(label)}" {_FONT}>{self.shapes}</svg>'
+        )
+
+
+def _network(canvas: _Canvas, network: HybridNet) -> None:
+    _plain(canvas, "image")
+    _arrow(canvas)
+    frame = _Frame(canvas, "stem", _size(network.stem))
+    canvas.row(_INSET, WIDTH - 2 * _INSET, _stem_cells(network.stem))
+    frame.close()
+    for i, stage in enumerate(network.stages):
+        _arrow(canvas)
+        _stage(canvas, f"stage {i + 1}", stage)
+    _arrow(canvas)
+    _plain(canvas, "global average pool → linear")
+
+
+def _stage(canvas: _Canvas, name: str, stage: Stage) -> None:
+    frame = _Frame(canvas, name, _size(stage))
+    for block, times in _folded(stage.blocks):
+        note = f"× {times}" if times > 1 else ""
+        if isinstance(block, Bottleneck):
+            middle = stage.width // block.expansion
+            cells = [
+                (f"1×1 → {middle}", ""),
+                (operator_label(block.spatial), _colour(block.spatial)),
+                (f"1×1 → {stage.width}", ""),
+            ]
+            canvas.row(_INSET, WIDTH - 2 * _INSET, cells, note)
+        else:
+            _generic(canvas, note, block, 1)
+    if not stage.blocks:
+        canvas.row(_INSET, WIDTH - 2 * _INSET, [("no block", "")])
+    frame.close()
+
+
+def _size(part: Any) -> str:
+    width, stride = getattr(part, "width", None), getattr(part, "stride", 1)
+    return ", ".join([f"{width} channels"] * (width is not None) + [f"stride {stride}"] * (stride != 1))
+
+
+def _stem_cells(stem: Any) -> list[tuple[str, str]]:
+    pool = [("max pool 3×3 /2", "")] if getattr(stem, "pool", False) is True else []
+    if isinstance(stem, PlainStem):
+        return [(f"conv {_window(stem)} → {stem.width}", _COLOURS[Convolution]), *pool]
+    if isinstance(stem, DeepStem):
+        first, last = (f"3×3 → {stem.width // 2}", ""), (f"3×3 → {stem.width}", "")
+        return [
+            first,
+            (operator_label(stem.spatial), _colour(stem.spatial)),
+            last,
+            *([("pool /2", "")] if pool else []),
+        ]
+    return [(operator_label(stem), _colour(stem))]
+
+
+class _Frame:
+    """A titled frame around the rows that are drawn until it is closed."""
+
+    def __init__(self, canvas: _Canvas, title: str, detail: str) -> None:
+        self.canvas, self.top = canvas, canvas.y
+        style = 'font-weight="600" fill="#202124"'
+        canvas.text(_INSET, canvas.y + 17, title, WIDTH / 2, 12, style)
+        canvas.text(WIDTH - _INSET, canvas.y + 17, detail, WIDTH / 2, 11, f'text-anchor="end" fill="{_GREY}"')
+        canvas.y += 25
+
+    def close(self) -> None:
+        self.canvas.y += 4
+        self.canvas.box(1, self.top, WIDTH - 2, self.canvas.y - self.top, 'fill="none" stroke="#bdc1c6"')
+
+
+def _plain(canvas: _Canvas, text: str) -> None:
+    canvas.text(WIDTH / 2, canvas.y + 12, text, WIDTH, 12, f'text-anchor="middle" fill="{_GREY}"')
+    canvas.y += 17
+
+
+def _arrow(canvas: _Canvas) -> None:
+    x, y = WIDTH / 2, canvas.y + 2
+    canvas.shapes += f'<path d="M{x:g} {y:g}v9m-4 -4l4 4l4 -4" fill="none" stroke="{_GREY}"/>'
+    canvas.y += _GAP + 8
+
+
+def _generic(canvas: _Canvas, note: str, value: Any, depth: int) -> None:
+    """Draw any value: its type and plain fields in a row, its parts below it and further to the right."""
+    x = _INSET * (depth + 1) if depth < 12 else _INSET * 13
+    label = operator_label(value) if is_dataclass(value) else str(value)
+    canvas.row(x, WIDTH - _INSET - x, [(label, _colour(value))], note)
+    for part, times in _parts(value):
+        _generic(canvas, f"× {times}" if times > 1 else "", part, depth + 1)
+
+
+def _parts(value: Any) -> Iterator[tuple[Any, int]]:
+    """Yield the dataclasses right inside a value, equal neighbours as one."""
+    for _, part in children(value):
+        if isinstance(part, tuple | list):
+            yield from ((item, times) for item, times in _folded(part) if is_dataclass(item))
+        elif is_dataclass(part):
+            yield part, 1
+
+
+def _folded(items: Any) -> Iterator[tuple[Any, int]]:
+    for item, run in groupby(items):
+        yield item, len(list(run))
+
+
+def _runs(labels: list[str]) -> str:
+    return ", ".join(f"{times} × {label}" if times > 1 else label for label, times in _folded(labels))
+
+
+def _colour(value: Any) -> str:
+    return _COLOURS.get(type(value), LOOKS["other"].colour if is_dataclass(value) else "")
+
+
+def _window(value: Any) -> str:
+    return f"{value.kernel_size}×{value.kernel_size}"
+
+
+def _scalars(value: Any) -> str:
+    """Return the fields that are numbers or text (or tuples of them) as name=value."""
+    shown = []
+    for name, part in children(value):
+        items = part if isinstance(part, tuple | list) else (part,)
+        if not any(is_dataclass(item) or isinstance(item, tuple | list) for item in items):
+            shown.append(f"{name}={','.join(map(str, items))}")
+    return " ".join(shown)

@@ -1,0 +1,217 @@
+"""The pictures front, hypervolume and involution_usage as PNG and SVG, without global state of matplotlib."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from invnas.errors import MissingExtra
+from invnas.measurement import MAC_CONVENTION
+from invnas.report.collect import Point, ReportData
+from invnas.report.figures import at, knee_offset
+from invnas.report.units import AXES, LOOKS, is_log, limits, show, tick_text, ticks
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+_INK, _SOFT, _GRID = "#202124", "#5f6368", "#e8eaed"
+_STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 10,
+    "axes.edgecolor": _SOFT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "text.color": _INK,
+    # The same data gives the same file.
+    "svg.hashsalt": "invnas",
+}
+
+
+def write(data: ReportData, folder: Path) -> None:
+    """Write front, hypervolume and involution_usage as .png and .svg into a folder.
+
+    Raises:
+        MissingExtra: If matplotlib is not installed.
+    """
+    try:
+        import matplotlib
+    except ImportError:
+        raise MissingExtra("matplotlib", "report") from None
+    with matplotlib.rc_context(_STYLE):
+        for name, figure in (
+            ("front", front(data)),
+            ("hypervolume", hypervolume(data)),
+            ("involution_usage", involution_usage(data)),
+        ):
+            figure.savefig(folder / f"{name}.png", dpi=150)
+            figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+
+
+def front(data: ReportData) -> Figure:
+    """Return the front of each pair of objectives, one panel beside the other."""
+    count = len(data.panels)
+    figure = _figure(7.2 * count, 5.2)
+    if not data.points:
+        return _sentence(figure, "No trial is complete, so there is no front to show.")
+    for i, pair in enumerate(data.panels):
+        axes = figure.add_subplot(1, count, i + 1)
+        _axis(data, axes, pair[0], "x")
+        _axis(data, axes, pair[1], "y")
+        axes.grid(color=_GRID)
+        for baseline in (True, False):
+            _panel(data, axes, pair, baseline)
+        if data.knee:
+            _knee(data, data.knee, axes, pair)
+    figure.legend(handles=_handles(data), loc="outside upper left", ncols=3 * count, frameon=False, fontsize=9)
+    figure.supxlabel(_folded(MAC_CONVENTION, 110 * count), fontsize=7.5, color=_SOFT)
+    return figure
+
+
+def _knee(data: ReportData, point: Point, axes: Axes, pair: tuple[str, str]) -> None:
+    x, y = at(point, pair)
+    right, up = knee_offset(data, point, pair)
+    axes.plot(x, y, "o", markersize=15, markerfacecolor="none", markeredgecolor=_INK, zorder=5)
+    axes.annotate(
+        f"knee: trial {point.number}",
+        (x, y),
+        xytext=(right, up),
+        textcoords="offset points",
+        ha="right" if right < 0 else "left",
+        va="center",
+        arrowprops={"arrowstyle": "-", "color": _SOFT, "shrinkB": 8},
+        zorder=6,
+    )
+
+
+def _handles(data: ReportData) -> list[Line2D]:
+    """Return the entries of the legend: the kinds that occur, then the lines."""
+    from matplotlib.lines import Line2D
+
+    handles = []
+    present = {point.kind for point in data.points}
+    for kind in (kind for kind in LOOKS if kind in present):
+        look = LOOKS[kind]
+        style: Any = {"marker": look.matplotlib, "color": look.colour, "linestyle": "none"}
+        handles.append(Line2D([], [], markeredgecolor="#ffffff", markersize=8, label=look.name, **style))
+    if data.front:
+        handles.append(Line2D([], [], color=_INK, linewidth=1.3, label="front of the search"))
+    if data.baseline_front:
+        style = {"color": _SOFT, "markerfacecolor": "none"}
+        handles.append(Line2D([], [], linestyle="--", linewidth=1.3, label="front of the random baseline", **style))
+        handles.append(Line2D([], [], linestyle="none", marker="o", label="hollow: random baseline", **style))
+    return handles
+
+
+def _panel(data: ReportData, axes: Axes, pair: tuple[str, str], baseline: bool) -> None:
+    steps = [at(point, pair) for point in data.steps(pair, baseline)]
+    if steps:
+        colour, dashes = (_SOFT, "--") if baseline else (_INK, "-")
+        axes.step(*zip(*steps, strict=True), dashes, where="post", color=colour, linewidth=1.3)
+    for point in data.points:
+        if point.trial.baseline == baseline:
+            look = LOOKS[point.kind]
+            axes.plot(
+                *at(point, pair),
+                look.matplotlib,
+                markersize=look.size * (7.5 if point.on_front and not baseline else 5.5),
+                markerfacecolor="none" if baseline else look.colour,
+                markeredgecolor=look.colour if baseline else "#ffffff",
+                markeredgewidth=0.8,
+                alpha=(0.8 if baseline else 1.0) if point.on_front else 0.35,
+                zorder=4 if point.on_front else 3,
+            )
+
+
+def _axis(data: ReportData, axes: Axes, objective: str, which: str) -> None:
+    scale = 100 if objective == "top1" else 1
+    low, high = limits([scale * point.value(objective) for point in data.points], objective)
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    if is_log(objective):
+        axes.set(**{f"{which}scale": "log"})
+        values = ticks(low, high)
+        axis.set_ticks(values, [tick_text(objective, value) for value in values])
+        axis.set_ticks([], minor=True)
+    axes.set(**{f"{which}lim": (low, high), f"{which}label": AXES[objective]})
+
+
+def hypervolume(data: ReportData) -> Figure:
+    """Return the share of the box covered after each trial."""
+    from matplotlib.ticker import MaxNLocator
+
+    figure = _figure(7.2, 3.8)
+    curves = [("random baseline", data.baseline_hypervolume, _SOFT, "--"), ("search", data.hypervolume, _INK, "-")]
+    if not data.points:
+        return _sentence(figure, "No trial is complete, so nothing is covered yet.")
+    axes = figure.add_subplot()
+    for name, shares, colour, dashes in curves:
+        if shares:
+            marker = "o" if len(shares) == 1 else ""
+            x = range(1, len(shares) + 1)
+            axes.step(x, [100 * s for s in shares], dashes + marker, where="post", color=colour, label=name)
+    axes.grid(color=_GRID)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.margins(x=0.01)
+    axes.set(xlabel="Finished trials", ylabel="Hypervolume (% of the box)")
+    axes.legend(loc="lower right", frameon=False)
+    return figure
+
+
+def involution_usage(data: ReportData) -> Figure:
+    """Return a heat map: the front, cheapest first, part by part: share of involution and its kernel sizes."""
+    names = list(dict.fromkeys(part.name for point in data.front for part in point.parts))
+    figure = _figure(min(max(7.2, 0.64 * len(data.front) + 2), 18), 1.9 + 0.5 * max(len(names), 2))
+    if not names:
+        return _sentence(figure, "The search has no front with operators yet.")
+    axes = figure.add_subplot()
+    shares = [[float("nan")] * len(data.front) for _ in names]
+    for x, point in enumerate(data.front):
+        for part in point.parts:
+            y = names.index(part.name)
+            shares[y][x] = part.share
+            text = ",".join(map(str, part.kernel_sizes)) or "–"
+            axes.text(x, y, text, ha="center", va="center", fontsize=8.5, color="#ffffff" if part.share > 0.7 else _INK)
+    from matplotlib.colors import LinearSegmentedColormap
+
+    colours = LinearSegmentedColormap.from_list("share", ["#f1f3f4", "#f3c9a6", LOOKS["involution"].colour])
+    image = axes.imshow(shares, cmap=colours, vmin=0, vmax=1, aspect="auto")
+    labels = [f"{show('macs', point.measurement.macs)}\n{show('top1', point.measurement.top1)}" for point in data.front]
+    crowded = len(labels) * 0.6 > figure.get_figwidth() - 2
+    axes.set_xticks(range(len(labels)), labels, fontsize=8, rotation=90 if crowded else 0)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlabel(
+        "Front, cheapest first: FLOPs (multiply-adds) and top-1. In a cell: kernel sizes of its involutions"
+    )
+    # White lines between the cells.
+    axes.set_xticks([x + 0.5 for x in range(len(labels) - 1)], minor=True)
+    axes.set_yticks([y + 0.5 for y in range(len(names) - 1)], minor=True)
+    axes.grid(which="minor", color="#ffffff", linewidth=2)
+    axes.tick_params(which="both", length=0)
+    axes.spines[:].set_visible(False)
+    bar = figure.colorbar(image, ax=axes, ticks=[0, 0.5, 1], fraction=0.03, pad=0.02)
+    bar.ax.set_yticklabels(["0 %", "50 %", "100 %"])
+    bar.set_label("share of involution")
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="#ffffff")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _sentence(figure: Figure, sentence: str) -> Figure:
+    figure.text(0.5, 0.5, sentence, ha="center", va="center", color=_SOFT)
+    return figure
+
+
+def _folded(text: str, width: int) -> str:
+    return "\n".join(textwrap.wrap(text, width))

@@ -1,0 +1,77 @@
+"""Trials of real architectures of the digits space with measurements from a seed."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+
+from invnas.architecture import Architecture, Involution
+from invnas.experiment import Experiment
+from invnas.measurement import Cost, Measurement, Trial
+from invnas.report.collect import ReportData, collect
+from invnas.space import Space, load_space
+
+CREATED = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+ENVIRONMENT = {"python": "3.11.7", "torch": "2.13.0", "invnas": "0.1.0", "cpu": "Some <CPU> & more", "device": "cpu"}
+
+
+def measure(architecture: Architecture, rng: random.Random, latency: bool = False) -> Measurement:
+    """Make up a plausible measurement."""
+    weights = [o.kernel_size * (1 if isinstance(o, Involution) else 3) for _, o in architecture.operators]
+    macs = round(120_000 * sum(weights) ** 1.2 * rng.uniform(0.4, 1.6))
+    top1 = 0.9 - 0.45 * math.exp(-macs / 6e6) - 0.12 * rng.random()
+    latency_ms = round(0.2 + macs / 4e6 * rng.uniform(0.5, 2), 3) if latency else None
+    return Measurement(
+        round(top1, 4), round(2 - top1, 4), macs, macs // 9, 4096 * len(weights),
+        top5=round(0.98 - 0.1 * rng.random(), 4), latency_ms=latency_ms, epochs=30, train_seconds=4.2,
+        backend="shift", device="cpu",
+    )  # fmt: skip
+
+
+def make_trials(
+    space: Space, count: int, baseline: int = 0, latency: bool = False, failures: bool = True
+) -> list[Trial]:
+    """Return finished trials; every ninth fails when `failures`."""
+    rng = random.Random(0)
+    trials = []
+    for number in range(count + baseline):
+        decisions, architecture = space.sample(rng)
+        while number % 3 == 1 and architecture.kind != "convolution":  # rare in a uniform sample
+            decisions, architecture = space.sample(rng)
+        measured = measure(architecture, rng, latency)
+        cost = Cost(measured.macs, measured.parameters, measured.activation_bytes)
+        base = Trial(number, architecture, decisions, cost, baseline=number >= count)
+        made = {"state": "complete", "measurement": measured}
+        if failures and number % 9 == 8:
+            made = {
+                "state": "failed",
+                "reason": f"the loss was NaN in epoch {number % 5} <b>&</b> the training stopped",
+            }
+        trials.append(Trial(**{**vars_of(base), **made}))
+    return trials
+
+
+def vars_of(trial: Trial) -> dict[str, object]:
+    return {name: getattr(trial, name) for name in trial.__dataclass_fields__}
+
+
+def make_data(count: int = 30, baseline: int = 0, latency: bool = False, **other: object) -> ReportData:
+    """Return the data of a report over the digits space."""
+    trials = make_trials(load_space("digits"), count, baseline, latency, failures=count > 1)
+    experiment = Experiment(**{"trials": max(count, 1), "random_baseline": baseline > 0, "seed": 7, **other})  # type: ignore[arg-type]
+    tested = {trial.number: 0.7 for trial in trials if trial.state == "complete" and trial.number % 2 == 0}
+    return collect("runs/digits <1>", experiment, trials, ENVIRONMENT, tested, CREATED)
+
+
+@pytest.fixture(scope="session")
+def data() -> ReportData:
+    return make_data(40, 40)
+
+
+@pytest.fixture(scope="session")
+def make() -> Callable[..., ReportData]:
+    return make_data

@@ -1,0 +1,98 @@
+"""What a report computes, degenerate runs first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from invnas import zoo
+from invnas.architecture import Architecture, Convolution, Involution
+from invnas.errors import BadInput
+from invnas.pareto import front
+from invnas.report.collect import Part, ReportData, parts_of
+
+
+def test_no_trial(make: Callable[..., ReportData]) -> None:
+    data = make(0)
+    assert (data.points, data.front, data.knee, data.hypervolume, data.failed) == ((), (), None, (), ())
+
+
+def test_one_trial_is_front_and_knee(make: Callable[..., ReportData]) -> None:
+    data = make(1)
+    assert [point.number for point in data.front] == [0]
+    assert data.knee == data.points[0]
+    assert len(data.hypervolume) == 1
+    assert data.baseline_front == ()
+
+
+def test_search_and_baseline_have_fronts_of_their_own_in_one_box(data: ReportData) -> None:
+    search = [point.trial for point in data.points if not point.trial.baseline]
+    baseline = [point.trial for point in data.points if point.trial.baseline]
+    assert [p.trial for p in data.front] == list(front(search, data.objectives))
+    assert [p.trial for p in data.baseline_front] == list(front(baseline, data.objectives))
+    assert {p.number for p in data.points if p.on_front} == {p.number for p in (*data.front, *data.baseline_front)}
+    assert len(data.hypervolume) == len(data.baseline_hypervolume) == 40, "a failed trial counts"
+    assert data.box.worst[1] == max(p.measurement.macs for p in data.points)
+
+
+def test_a_cap_is_an_edge_of_the_box(make: Callable[..., ReportData]) -> None:
+    assert make(5, max_macs=10**9).box.worst == (0.0, 1e9)
+
+
+def test_failed_trials_keep_their_reasons(data: ReportData) -> None:
+    assert [trial.number for trial in data.failed] == list(range(8, 80, 9))
+    assert all("NaN" in trial.reason for trial in data.failed)
+    assert not {trial.number for trial in data.failed} & {point.number for point in data.points}
+
+
+def test_test_accuracy_is_by_trial_number(data: ReportData) -> None:
+    assert all((point.test_top1 == 0.7) == (point.number % 2 == 0) for point in data.points)
+
+
+def test_an_objective_without_values_is_named(make: Callable[..., ReportData]) -> None:
+    with pytest.raises(BadInput, match="latency_ms"):
+        make(3, objectives=("top1", "latency_ms"))
+
+
+@pytest.mark.parametrize(
+    ("objectives", "panels"),
+    [
+        (("top1", "macs"), (("macs", "top1"),)),
+        (("macs", "top1"), (("macs", "top1"),)),
+        (("parameters", "macs"), (("macs", "parameters"),)),
+        (("top1", "macs", "latency_ms"), (("macs", "top1"), ("latency_ms", "top1"))),
+    ],
+)
+def test_accuracy_goes_upwards(make: Callable[..., ReportData], objectives: Any, panels: Any) -> None:
+    assert make(4, latency=True, objectives=objectives).panels == panels
+
+
+def test_backends_are_said_once_with_their_device(data: ReportData) -> None:
+    assert data.backends == ("shift on cpu",)
+
+
+def test_share_and_kernel_sizes_of_a_part() -> None:
+    part = Part("stage 1", (Involution(7), Convolution(3), Involution(3), Involution(7)))
+    assert (part.share, part.kernel_sizes) == (0.75, (3, 7))
+    assert (Part("stage 1", (Convolution(3),)).share, Part("stage 1", (Convolution(3),)).kernel_sizes) == (0.0, ())
+
+
+def test_parts_of_a_published_network() -> None:
+    parts = parts_of(zoo.rednet(26))
+    assert [part.name for part in parts] == ["stem", "stage 1", "stage 2", "stage 3", "stage 4"]
+    assert [len(part.operators) for part in parts] == [1, 1, 2, 4, 1]
+
+
+@dataclass(frozen=True)
+class Own:
+    first: Any
+    layers: tuple[Any, ...]
+
+
+def test_parts_of_an_own_root_are_its_fields() -> None:
+    own = Architecture(Own(Convolution(3), (Involution(5, 4, 2), Convolution(3))))
+    assert [(part.name, part.share) for part in parts_of(own)] == [("first", 0.0), ("layer 1", 1.0), ("layer 2", 0.0)]
+    assert parts_of(Architecture(Own(1, ()))) == ()

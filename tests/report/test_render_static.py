@@ -1,0 +1,59 @@
+"""The pictures: there for every run, the same for the same data, labels inside the canvas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+pytest.importorskip("matplotlib")
+
+from invnas.report import render_static
+from invnas.report.collect import ReportData
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"count": 0},
+        {"count": 1},
+        {"count": 8, "baseline": 8, "latency": True, "objectives": ("top1", "macs", "latency_ms")},
+    ],
+    ids=["none", "one", "three objectives"],
+)
+def test_every_run_has_its_pictures(make: Callable[..., ReportData], tmp_path: Path, kind: dict[str, Any]) -> None:
+    render_static.write(make(**kind), tmp_path)
+    for name in ("front", "hypervolume", "involution_usage"):
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert ElementTree.parse(tmp_path / f"{name}.svg").getroot().tag.endswith("svg")
+
+
+def test_the_same_data_gives_the_same_files(make: Callable[..., ReportData], tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        render_static.write(make(4), tmp_path / folder)
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
+
+
+@pytest.mark.parametrize("picture", [render_static.front, render_static.hypervolume, render_static.involution_usage])
+def test_no_text_leaves_the_canvas(data: ReportData, picture: Callable[[ReportData], Any]) -> None:
+    figure = picture(data)
+    figure.canvas.draw()
+    box = figure.get_tightbbox()
+    width, height = figure.get_size_inches()
+    assert box.x0 >= -0.02
+    assert box.y0 >= -0.02
+    assert box.x1 <= width + 0.02
+    assert box.y1 <= height + 0.02
+
+
+def test_no_global_state_of_matplotlib_is_touched(make: Callable[..., ReportData], tmp_path: Path) -> None:
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    render_static.write(make(1), tmp_path)
+    assert dict(matplotlib.rcParams) == before

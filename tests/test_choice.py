@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, reject
+from hypothesis import strategies as st
+
+from invnas import Choice, Repeat
+from invnas.choice import Decisions, can_be_equal, count, decisions_to, enumerate_decisions, resolve, walk
+from invnas.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Pair:
+    first: Any
+    second: Any = 0
+
+
+@dataclass(frozen=True)
+class Box:
+    inside: Any
+
+
+@dataclass(frozen=True)
+class Picky:
+    """Refuses an odd number, once it is one."""
+
+    number: Any
+
+    def __post_init__(self) -> None:
+        if isinstance(self.number, int) and self.number % 2:
+            raise ValueError("odd")
+
+
+def _choice(options: list[Any]) -> Any:
+    try:
+        return Choice(*options)
+    except BadInput:
+        return reject()
+
+
+def _repeat(item: Any, times: list[int], shared: bool) -> Any:
+    try:
+        return Repeat(item, times[0] if len(times) == 1 else Choice(*times), shared)
+    except BadInput:
+        return reject()
+
+
+LEAVES = st.integers(0, 5) | st.sampled_from(["a", "b"]) | st.booleans() | st.none()
+TREES = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(
+        st.builds(Pair, inner, inner),
+        st.builds(Box, inner),
+        st.lists(inner, max_size=3),
+        st.tuples(inner, inner),
+        st.builds(_choice, st.lists(inner, min_size=1, max_size=3)),
+        st.builds(_repeat, inner, st.lists(st.integers(0, 3), min_size=1, max_size=2), st.booleans()),
+    ),
+    max_leaves=8,
+)
+
+
+def value_of(tree: Any, decisions: Decisions) -> Any:
+    return resolve(tree, lambda path, choice: decisions[path])
+
+
+def small(tree: Any) -> Any:
+    assume(count(tree) <= 200)
+    return tree
+
+
+@given(TREES)
+def test_the_size_is_the_number_of_assignments_and_of_different_values(tree: Any) -> None:
+    found = list(enumerate_decisions(small(tree)))
+    assert len(found) == count(tree)
+    assert len({tuple(sorted(decisions.items())) for decisions in found}) == count(tree)
+    assert len({repr(value_of(tree, decisions)) for decisions in found}) == count(tree)
+
+
+@given(TREES)
+def test_decisions_lead_to_a_value_and_back(tree: Any) -> None:
+    for decisions in enumerate_decisions(small(tree)):
+        assert decisions_to(tree, value_of(tree, decisions)) == decisions
+
+
+@given(TREES)
+def test_a_value_holds_no_choice_any_more(tree: Any) -> None:
+    for decisions in enumerate_decisions(small(tree)):
+        value = value_of(tree, decisions)
+        assert "Choice" not in repr(value)
+        assert "Repeat" not in repr(value)
+        assert list(enumerate_decisions(value)) == [{}]
+        hash(value)
+
+
+@given(TREES, TREES)
+def test_trees_that_cannot_be_equal_have_no_value_in_common(one: Any, other: Any) -> None:
+    values = [{repr(value_of(tree, d)) for d in enumerate_decisions(small(tree))} for tree in (one, other)]
+    if values[0] & values[1]:
+        assert can_be_equal(one, other)
+    assert can_be_equal(one, one)
+    assert can_be_equal(one, other) == can_be_equal(other, one)
+
+
+@given(TREES, TREES)
+def test_a_value_of_another_tree_is_not_found(one: Any, other: Any) -> None:
+    names = {repr(value_of(one, decisions)) for decisions in enumerate_decisions(small(one))}
+    for decisions in enumerate_decisions(small(other)):
+        value = value_of(other, decisions)
+        assert (decisions_to(one, value) is not None) == (repr(value) in names)
+
+
+def test_a_decision_is_named_by_its_path_and_exists_only_when_its_branch_is_taken() -> None:
+    tree = Pair([Choice(Box(Choice(3, 5)), Pair(Choice(1, 2)), "none")], Repeat(Choice("x", "y"), Choice(1, 2)))
+    assert {tuple(d) for d in enumerate_decisions(tree)} == {
+        ("first.0", *inner, "second.times", *times)
+        for inner in (("first.0=Box.inside",), ("first.0=Pair.first",), ())
+        for times in (("second.0",), ("second.0", "second.1"))
+    }
+
+
+def test_options_of_one_type_are_told_apart_by_their_place() -> None:
+    tree = Choice(Box(Choice(1, 2)), Box("b"), Choice("c", "d"))
+    assert tree.labels == ("Box#0", "Box#1", "option2")
+    assert [tuple(d) for d in enumerate_decisions(tree)][:2] == [("", "=Box#0.inside"), ("", "=Box#0.inside")]
+
+
+def test_copies_decide_each_for_itself_unless_shared() -> None:
+    each, shared = (Repeat(Choice(1, 2, 3), Choice(0, 1, 2), shared) for shared in (False, True))
+    assert (count(each), count(shared)) == (1 + 3 + 9, 1 + 3 + 3)
+    assert value_of(shared, {"times": 2, "each": 1}) == (2, 2)
+    assert value_of(each, {"times": 2, "0": 1, "1": 2}) == (2, 3)
+    assert decisions_to(shared, (2, 3)) is None
+    assert decisions_to(shared, ()) == decisions_to(each, ()) == {"times": 0}
+
+
+def test_no_copies_decide_nothing() -> None:
+    assert count(Repeat(Choice(1, 2), 0)) == count(Repeat(Choice(1, 2), 0, shared=True)) == 1
+    assert value_of(Repeat(Choice(1, 2), 0), {}) == value_of(Repeat(Choice(1, 2), 0, shared=True), {}) == ()
+
+
+def test_the_size_is_exact_beyond_any_float() -> None:
+    assert count(Repeat(Choice(*range(10)), 400)) == 10**400
+
+
+@pytest.mark.parametrize(
+    ("options", "places"),
+    [
+        ((3, 3), "options 0 and 1"),
+        ((1, True), "options 0 and 1"),
+        ((1, 2, 1.0), "options 0 and 2"),
+        ((Choice(1, 2), 2), "options 0 and 1"),
+        ((Box(Choice(1, 2)), Box(Choice(2, 3))), "options 0 and 1"),
+        (("a", Repeat(1, 2), (1, 1)), "options 1 and 2"),
+        ((Repeat(1, Choice(0, 2)), []), "options 0 and 1"),
+        ((Repeat(Choice(1, 2), 2, shared=True), (2, 2)), "options 0 and 1"),
+    ],
+)
+def test_options_that_can_become_the_same_value_are_refused(options: tuple[Any, ...], places: str) -> None:
+    with pytest.raises(BadInput, match=f"{places} of Choice.* can both become the same value: drop one"):
+        Choice(*options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (1, "1"),
+        (None, 0),
+        (Box(1), Pair(1)),
+        (Box(Choice(1, 2)), Box(3)),
+        ((1,), (1, 1)),
+        (Repeat(1, Choice(1, 2)), ()),
+    ],
+)
+def test_options_that_stay_different_are_taken(options: tuple[Any, ...]) -> None:
+    assert Choice(*options).size == sum(map(count, options))
+
+
+def test_an_empty_choice_is_refused() -> None:
+    with pytest.raises(BadInput) as error:
+        Choice()
+    assert str(error.value) == "a Choice needs at least one option, but got none"
+
+
+@pytest.mark.parametrize("times", [-1, 1.5, "2", None, Choice(1, -1), Choice(1, "2"), Choice(1, Choice(2, 3))])
+def test_impossible_times_are_refused(times: Any) -> None:
+    with pytest.raises(BadInput, match="`times` of a Repeat must be whole numbers of at least 0, but got"):
+        Repeat(1, times)
+
+
+def test_choices_are_values() -> None:
+    assert Choice(1, 2) == Choice(1, 2) != Choice(2, 1)
+    assert hash(Choice(1, 2)) == hash(Choice(1, 2))
+    assert repr(Choice(1, Choice("a", "b"))) == "Choice(1, Choice('a', 'b'))"
+
+
+def test_a_value_that_refuses_itself_stops_neither_the_walk_nor_the_enumeration() -> None:
+    tree = Pair(Picky(Choice(1, 2, 3, 4)), Choice("a", "b"))
+    seen: list[str] = []
+    walk(tree, lambda path, choice: seen.append(path) or 0)  # type: ignore[func-returns-value]
+    assert seen == ["first.number"]
+    assert list(enumerate_decisions(tree)) == [
+        {"first.number": 0},
+        {"first.number": 1, "second": 0},
+        {"first.number": 1, "second": 1},
+        {"first.number": 2},
+        {"first.number": 3, "second": 0},
+        {"first.number": 3, "second": 1},
+    ]
+
+
+@given(TREES, st.integers(0, 100))
+def test_the_same_seed_decides_the_same(tree: Any, seed: int) -> None:
+    def drawn() -> Any:
+        rng = random.Random(seed)
+        return resolve(tree, lambda path, choice: rng.randrange(len(choice.options)))
+
+    assert repr(drawn()) == repr(drawn())

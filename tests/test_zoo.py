@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from invnas import Convolution, DeepStem, Involution, PlainStem
+from invnas.errors import BadInput
+from invnas.space import load_space
+from invnas.zoo import DEPTHS, rednet, residual, resnet
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_a_depth_counts_its_layers(depth: int) -> None:
+    blocks = [block for stage in resnet(depth).network.stages for block in stage.blocks]
+    assert 3 * len(blocks) + 2 == depth
+    assert rednet(depth).kind == "involution"
+    assert resnet(depth).kind == "convolution"
+
+
+def test_the_stem_of_a_rednet_has_an_involution_of_either_size() -> None:
+    assert rednet(50).network.stem == DeepStem(Involution(3, 16, 4), 64)
+    assert rednet(50, 7).network.stem == DeepStem(Involution(7, 16, 4), 64)
+    assert resnet(50).network.stem == PlainStem(64, 7, 2, True)
+
+
+@pytest.mark.parametrize("depth", [26, 38, 50])
+@pytest.mark.parametrize("make", [resnet, rednet, lambda depth: rednet(depth, 7)])
+def test_the_published_networks_are_points_of_the_imagenet_space(depth: int, make: type) -> None:
+    space, architecture = load_space("hybrid_imagenet"), make(depth)
+    decisions = space.decisions(architecture)
+    assert decisions is not None
+    assert space.architecture(decisions) == architecture
+
+
+def test_deeper_networks_are_not_points_of_it() -> None:
+    assert load_space("hybrid_imagenet").decisions(resnet(101)) is None
+
+
+def test_an_unknown_depth_is_refused_with_the_nearest() -> None:
+    with pytest.raises(BadInput) as error:
+        residual(51, Convolution(3), PlainStem())
+    assert str(error.value).startswith("unknown depth 51; nearest: '")
+    assert str(error.value).endswith("valid: 26, 38, 50, 101, 152")
