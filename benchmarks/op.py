@@ -12,6 +12,7 @@ import argparse
 import json
 import statistics
 import time
+import timeit
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -107,21 +108,22 @@ def interleaved(contestants: dict[str, Step], repeats: int) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def call_overhead(repeats: int = 2000) -> dict[str, float]:
-    """Return the microseconds of a call on one pixel, of an empty operator registered the same way, and between."""
+def call_overhead(rounds: int = 30, calls: int = 200) -> dict[str, float]:
+    """Return microseconds of a call on one pixel, and of empty operators without and with a gradient registered."""
     library = torch.library.Library("invnas_empty", "DEF")
-    library.define("nothing(Tensor a, Tensor b, int k, int s, int d, int p) -> Tensor")
-    library.impl("nothing", lambda a, b, *_: torch.empty_like(a), "CPU")
+    for name in ("plain", "differentiable"):
+        library.define(f"{name}(Tensor a, Tensor b, int k, int s, int d, int p) -> Tensor")
+        library.impl(name, lambda a, b, *_: torch.empty_like(a), "CPU")
+    torch.library.register_autograd("invnas_empty::differentiable", lambda ctx, grad: (None,) * 6, lib=library)
     x, kernels = torch.randn(1, 8, 1, 1), torch.randn(1, 1, 1, 1, 1)
-    medians = {}
-    for name, op in (("operator", torch.ops.invnas.involution2d), ("empty", torch.ops.invnas_empty.nothing)):
-        times = []
-        with torch.no_grad():
-            for _ in range(repeats):
-                start = time.perf_counter()
-                op(x, kernels, 1, 1, 1, 0)
-                times.append(time.perf_counter() - start)
-        medians[name] = 1e6 * statistics.median(times)
+    empty = torch.ops.invnas_empty
+    ops = {"operator": torch.ops.invnas.involution2d, "empty": empty.plain, "empty_autograd": empty.differentiable}
+    times: dict[str, list[float]] = {name: [] for name in ops}
+    with torch.no_grad():
+        for _ in range(rounds):
+            for name, op in ops.items():
+                times[name].append(timeit.timeit(lambda op=op: op(x, kernels, 1, 1, 1, 0), number=calls) / calls)
+    medians = {name: 1e6 * statistics.median(values) for name, values in times.items()}
     return medians | {"beyond_empty": medians["operator"] - medians["empty"]}
 
 
@@ -138,7 +140,9 @@ def main() -> None:
     print(f"{backend_of('cpu')}, torch {torch.__version__}, one thread, medians of {arguments.repeats}")
     print(f"{'shape':<34}{'forward ms':>11}{'x shift':>9}{'x unfold':>9}{'both ms':>11}{'x shift':>9}{'x unfold':>9}")
     for shape in SHAPES:
-        line = f"{shape.name} {shape.batch}x{shape.channels}x{shape.size}^2 cg{shape.group_channels} K{shape.kernel_size}"
+        line = (
+            f"{shape.name} {shape.batch}x{shape.channels}x{shape.size}^2 cg{shape.group_channels} K{shape.kernel_size}"
+        )
         row: dict[str, object] = asdict(shape)
         text = f"{line:<34}"
         for index, label in enumerate(("forward", "forward_backward")):

@@ -105,7 +105,9 @@ def _check_caps(space: Space, experiment: Experiment, price: Any) -> None:
     if str(caps):
         cost = smallest(space, price, experiment.seed, key=caps.excess)[2]
         if reason := caps.reason(cost):
-            raise BadInput(f"nothing in the space {space.name} is within {caps}: of the smallest architecture, {reason}")
+            raise BadInput(
+                f"nothing in the space {space.name} is within {caps}: of the smallest architecture, {reason}"
+            )
 
 
 def _continue(run: Run, quiet: bool) -> Run:
@@ -127,7 +129,9 @@ def _phase(run: Run, engine: Engine, baseline: bool, quiet: bool) -> None:
 
     experiment = run.experiment
     mine = run.trials(baseline=baseline)
-    asked = replace(experiment, sampler="random", sampler_args={}) if baseline else experiment
+    # Another seed: a random search and its baseline shall not draw the same architectures.
+    uniform = replace(experiment, sampler="random", sampler_args={}, seed=experiment.seed + 1)
+    asked = uniform if baseline else experiment
     caps = {"macs": experiment.max_macs, "parameters": experiment.max_parameters}
     title = "random baseline" if baseline else "search"
     with LiveView(experiment.trials, experiment.objectives, mine, caps=caps, title=title, quiet=quiet) as view:
@@ -212,7 +216,10 @@ def _is_locked(run: Run) -> bool:
 
 def _texts(run: Run) -> dict[str, str]:
     shape = " x ".join(map(str, run.manifest.input_shape))
-    facts = {"images": f"{shape}, {run.manifest.classes} classes", "space": f"{run.space.name}, {run.space.size:,} points"}
+    facts = {
+        "images": f"{shape}, {run.manifest.classes} classes",
+        "space": f"{run.space.name}, {run.space.size:,} points",
+    }
     return {**facts, **{key: str(value) for key, value in run.manifest.environment.items()}}
 
 
@@ -235,9 +242,7 @@ def export_model(
     return Path(out) if out is not None else run.folder / "export"
 
 
-def export_trial(
-    run: Run, trial: Trial, formats: Sequence[str], out: str | Path | None = None
-) -> tuple[Exported, ...]:
+def export_trial(run: Run, trial: Trial, formats: Sequence[str], out: str | Path | None = None) -> tuple[Exported, ...]:
     """Export a finished trial; each format is checked against the network, a mismatch raises."""
     from invnas.engine.evaluate import open_data
     from invnas.export import export
@@ -274,9 +279,7 @@ def _numbers(values: Sequence[float]) -> str:
     return ", ".join(f"{value:.4f}" for value in values)
 
 
-def retrain(
-    run: Run | str | Path, pick: str = "knee", epochs: int | None = None, seeds: int = 3
-) -> dict[str, Any]:
+def retrain(run: Run | str | Path, pick: str = "knee", epochs: int | None = None, seeds: int = 3) -> dict[str, Any]:
     """Train an architecture of a run from scratch with several seeds, and measure each on the test images.
 
     Args:
@@ -309,7 +312,9 @@ def retrain(
         name = f"trial{trial.number}-epochs{recipe.epochs}-seed{seed}"
         weights, checkpoints = folder / f"{name}.safetensors", folder / name
         experiment = replace(run.experiment, recipe=recipe, seed=seed)
-        evaluate(trial.architecture, trial.cost, experiment, checkpoints=checkpoints, weights=weights, logs=folder / "logs")
+        evaluate(
+            trial.architecture, trial.cost, experiment, checkpoints=checkpoints, weights=weights, logs=folder / "logs"
+        )
         shutil.rmtree(checkpoints, ignore_errors=True)
         network = trained_network(run, trial)
         load_weights(network, weights)

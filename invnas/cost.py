@@ -172,9 +172,8 @@ def _price_bottleneck(part: Part, shape: Shape) -> tuple[Cost, tuple[int, ...]]:
             parameters + price.parameters,
             max(peak, _bytes(here) + price.activation_bytes),
         )
-    leaving = _bytes(here)
-    summed = entering + leaving * (2 if shortcut is None else 3)
-    return Cost(macs, parameters, max(peak, summed)), here
+    # The sum never holds more than the last step did: the shortcut's norm, or else the main path's last 1 x 1.
+    return Cost(macs, parameters, peak), here
 
 
 def _bytes(shape: tuple[int, ...]) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from invnas.errors import BadInput
@@ -27,12 +28,14 @@ def save_weights(network: nn.Module, path: str | Path) -> None:
     tensors = {}
     for name, value in network.state_dict().items():
         if not isinstance(value, torch.Tensor):
-            raise BadInput(f"the state `{name}` of the network is {type(value).__name__}, but safetensors holds tensors")
+            raise BadInput(
+                f"the state `{name}` of the network is {type(value).__name__}, but safetensors holds tensors"
+            )
         # A copy of its own, since safetensors refuses channels_last and tensors that share memory (tied weights).
         tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        save_file(tensors, part, metadata={"format": "pt"})
+        part.write_bytes(save(tensors, metadata={"format": "pt"}))  # its save_file hides the file from other users
         os.replace(part, path)
     except (OSError, SafetensorError) as error:
         raise BadInput(f"the weights cannot be written to '{path}': {_said(error)}") from None
@@ -45,7 +48,6 @@ def check_weights(network: nn.Module, path: str | Path) -> None:
 
     Reads the header alone, so that a file is judged before anything of its size is allocated.
     """
-    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     if not Path(path).is_file():
         raise BadInput(f"there is no file of weights '{path}'")
     try:
@@ -53,14 +55,20 @@ def check_weights(network: nn.Module, path: str | Path) -> None:
             found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise BadInput(f"'{path}' is not a whole safetensors file: {_said(error)}") from None
-    for problem, names in (("lacks", expected.keys() - found.keys()), ("has", found.keys() - expected.keys())):
-        if names:
-            count = f"{len(names)} tensors that" if problem == "has" else f"{len(names)} tensors which"
-            whose = "the network does not know" if problem == "has" else "the network needs"
-            raise BadInput(f"'{path}' {problem} {count} {whose}, such as `{min(names)}`: it is of another network")
+    check_shapes(network, found, f"'{path}'")
+
+
+def check_shapes(network: nn.Module, found: Mapping[str, tuple[int, ...]], place: str) -> None:
+    """Raise BadInput unless names and shapes found at a place are exactly those of a network."""
+    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    missing, unexpected = expected.keys() - found.keys(), found.keys() - expected.keys()
+    if missing:
+        raise BadInput(f"{place} lacks `{min(missing)}` of the network ({len(missing)} tensors are missing)")
+    if unexpected:
+        raise BadInput(f"{place} holds `{min(unexpected)}`, which the network has not ({len(unexpected)} such tensors)")
     for name, shape in expected.items():
         if found[name] != shape:
-            raise BadInput(f"`{name}` in '{path}' has shape {found[name]}, but the network needs {shape}")
+            raise BadInput(f"`{name}` in {place} has shape {found[name]}, but the network needs {shape}")
 
 
 def load_weights(network: nn.Module, path: str | Path) -> None:

@@ -70,7 +70,9 @@ def evaluate(
     return Measurement(**{**measured.to_dict(), "latency_ms": latency_ms(network, facts.input_shape, device=device)})
 
 
-def outcome_of(trial: dict[str, Any], architecture: Architecture, experiment: Experiment, folder: Path) -> dict[str, Any]:
+def outcome_of(
+    trial: dict[str, Any], architecture: Architecture, experiment: Experiment, folder: Path
+) -> dict[str, Any]:
     """Evaluate a trial of a run folder and return plain JSON data: its measurement, or the reason of its failure."""
     name = str(trial["number"])
     try:

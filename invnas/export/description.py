@@ -123,9 +123,7 @@ def describe(
     from invnas import __version__
 
     plain = architecture.to_dict()
-    description = Description(
-        __version__, FORMAT, plain, checksum(plain), tuple(input_shape), classes, class_names, sha256
-    )
+    description = Description(__version__, FORMAT, plain, checksum(plain), input_shape, classes, class_names, sha256)
     for key, problem in _problems(vars(description)):
         raise BadInput(f"`{key}` must be {problem}, but is {vars(description)[key]!r:.60}")
     return description

@@ -56,7 +56,9 @@ def make_sampler(experiment: Experiment, space: Space, history: Sequence[Trial] 
 
     path = name
     if name == "tpe":
-        path, args = "optuna.samplers.TPESampler", {"multivariate": True, "group": True, "constant_liar": True, **args}
+        # Looking at running trials takes time and matters only when there are some.
+        ours = {"multivariate": True, "group": True, "constant_liar": experiment.workers > 1}
+        path, args = "optuna.samplers.TPESampler", {**ours, **args}
     mind = load_optuna_sampler(path, args, seed=rng.getrandbits(32))
     return OptunaSampler(space, experiment.objectives, mind, history)
 

@@ -15,6 +15,7 @@ from invnas.errors import BadInput, InvnasError
 from invnas.measurement import Measurement, Trial
 from invnas.run import Run
 from invnas.search.events import Event, Failed, Finished, Rejected, Started
+from invnas.search.proposer import ASKS
 from invnas.search.sampler import make_sampler
 from invnas.space_check import smallest
 from search.cheap import ONE_POINT, SMALL, SMALL_VALID, CheapEngine, go, make_run, measure, price
@@ -80,9 +81,9 @@ def test_every_rejection_is_told_counted_and_costs_no_training(tmp_path: Path) -
     sampler = Stubborn(good)
     with run.locked():
         result = go(run, sampler=sampler)
-    assert result.rejected == {"known": 20}
+    assert result.rejected == {"known": ASKS}
     assert sampler.told[0] is not None
-    assert sampler.told[1:21] == [None] * 20
+    assert sampler.told[1 : ASKS + 1] == [None] * ASKS
     assert len(set(fingerprints(run))) == 2
 
 

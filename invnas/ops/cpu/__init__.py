@@ -17,9 +17,13 @@ from typing import Any
 
 import torch
 
-from invnas.errors import InvnasError
+from invnas.errors import BadInput, InvnasError
+from invnas.ops.geometry import Window
 
 Tensor = torch.Tensor
+
+_PRECISE = (torch.float32, torch.float64)
+_TAPS_LAST = (0, 3, 4, 1, 2)  # (B, G, K * K, H', W') to (B, H', W', G, K * K), and back
 
 
 def library_path() -> Path | None:
@@ -79,46 +83,78 @@ def _function(name: str, dtype: torch.dtype) -> Any:
     return getattr(_loaded(), f"invnas_{name}_{str(dtype).removeprefix('torch.')}")
 
 
-@functools.lru_cache(maxsize=1024)
-def _sizes(*sizes: int) -> tuple[Any, int]:
-    """Return the sizes as the library reads them; the array is kept, so its address stays valid."""
-    array = (ctypes.c_int64 * len(sizes))(*sizes)
-    return array, ctypes.addressof(array)
-
-
 def forward(input: Tensor, kernels: Tensor, output: Tensor, geometry: tuple[int, ...]) -> None:
     """Write the involution of `input` by `kernels` into `output`; `geometry` is (K, stride, dilation, padding)."""
-    sizes = (*input.shape[:2], kernels.shape[1], *input.shape[2:], *output.shape[2:], *geometry)
-    _run("forward", _map(input), _kernels(kernels), _map(output), sizes)
+    _run("forward", _map(input), _kernels(kernels), output, (input.shape, kernels.shape, output.shape, geometry))
 
 
 def grad_input(grad: Tensor, kernels: Tensor, output: Tensor, geometry: tuple[int, ...]) -> None:
     """Write the gradient of the input into `output` from that of the result."""
-    sizes = (*grad.shape[:2], kernels.shape[1], *output.shape[2:], *grad.shape[2:], *geometry)
-    _run("grad_input", _map(grad), _kernels(kernels), _map(output), sizes)
+    _run("grad_input", _map(grad), _kernels(kernels), output, (output.shape, kernels.shape, grad.shape, geometry))
 
 
 def grad_kernels(grad: Tensor, input: Tensor, output: Tensor, geometry: tuple[int, ...]) -> None:
     """Write the gradient of the kernels into `output` from that of the result."""
-    sizes = (*grad.shape[:2], output.shape[1], *input.shape[2:], *grad.shape[2:], *geometry)
-    _run("grad_kernels", _map(grad), _map(input), _kernels(output), sizes)
+    _run("grad_kernels", _map(grad), _map(input), output, (input.shape, output.shape, grad.shape, geometry))
+
+
+@functools.lru_cache(maxsize=1024)
+def _sizes(
+    input: torch.Size, kernels: torch.Size, output: torch.Size, geometry: tuple[int, ...], threads: int
+) -> tuple[Any, int]:
+    """Return the sizes as the library reads them, and their address.
+
+    The library trusts them, so they are checked here, once for every set of shapes, however the operator was called.
+    """
+    window = Window(*geometry)
+    batch, channels, *size = input
+    groups, out = kernels[1], [window.out(side) for side in size]
+    fits = groups > 0 and channels % groups == 0 and list(output) == [batch, channels, *out]
+    if not fits or list(kernels) != [batch, groups, window.taps, *out]:
+        shapes = f"`input` {tuple(input)}, `kernels` {tuple(kernels)} and an output {tuple(output)}"
+        raise BadInput(f"the shapes of involution must fit {window}, but got {shapes}")
+    sizes = (batch, channels, groups, *size, *out, *geometry, threads)
+    array = (ctypes.c_int64 * len(sizes))(*sizes)
+    return array, ctypes.addressof(array)
 
 
 def _map(tensor: Tensor) -> Tensor:
-    return tensor.permute(0, 2, 3, 1)
+    """Return a map in the memory and the precision of the loops: itself when it is in them already."""
+    return _precise(tensor).contiguous(memory_format=torch.channels_last)
 
 
 def _kernels(tensor: Tensor) -> Tensor:
-    return tensor.permute(0, 3, 4, 1, 2)
+    """Return the same for kernels."""
+    precise = _precise(tensor)
+    return precise if _taps_last(precise) else precise.permute(_TAPS_LAST).contiguous()
 
 
-def _run(name: str, first: Tensor, second: Tensor, output: Tensor, sizes: tuple[int, ...]) -> None:
-    dtype = torch.float64 if output.dtype == torch.float64 else torch.float32
-    first, second = first.to(dtype).contiguous(), second.to(dtype).contiguous()
-    in_place = output.dtype == dtype and output.is_contiguous()
-    written = output if in_place else torch.empty(output.shape, dtype=dtype)
-    array, address = _sizes(*sizes, torch.get_num_threads())
-    if _function(name, dtype)(first.data_ptr(), second.data_ptr(), written.data_ptr(), address):
-        raise MemoryError(f"involution had no memory for its bookkeeping at sizes {tuple(array)}")
-    if not in_place:
+def _taps_last(kernels: Tensor) -> bool:
+    return kernels.permute(_TAPS_LAST).is_contiguous()
+
+
+def _precise(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype in _PRECISE else tensor.to(torch.float32)
+
+
+def _workspace(output: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return where the loops write: `output` itself, or room for a result that must then be copied."""
+    dense = output.is_contiguous(memory_format=torch.channels_last) if output.dim() == 4 else _taps_last(output)
+    if dense and output.dtype == dtype:
+        return output
+    if output.dim() == 4:
+        return torch.empty_like(output, dtype=dtype, memory_format=torch.channels_last)
+    return torch.empty_like(output.permute(_TAPS_LAST), dtype=dtype, memory_format=torch.contiguous_format).permute(
+        _TAPS_LAST
+    )
+
+
+def _run(name: str, first: Tensor, second: Tensor, output: Tensor, shapes: tuple[Any, ...]) -> None:
+    if first.dtype != second.dtype:
+        raise BadInput(f"the tensors of involution must share one dtype, but got {first.dtype} and {second.dtype}")
+    sizes, address = _sizes(*shapes, torch.get_num_threads())
+    written = _workspace(output, first.dtype)
+    if _function(name, first.dtype)(first.data_ptr(), second.data_ptr(), written.data_ptr(), address):
+        raise MemoryError(f"involution had no memory for its bookkeeping at sizes {tuple(sizes)}")
+    if written is not output:
         output.copy_(written)

@@ -174,15 +174,16 @@ void gather(const Gather<T>& m, i64 begin, i64 end) {
 }
 
 // R rows of taps by L taps of a row, for one pixel and one group: the sum over the channels needs no reduction,
-// because a vector holds neighbouring taps.
+// because a vector holds neighbouring taps. What a vector holds past the end of a row of taps is overwritten by the
+// next row or, in the last one, not written.
 template <class T, int L, int R>
 INVNAS_TARGET inline __attribute__((always_inline)) void tap_block(
-    const T* const* rows, i64 row_width, const T* gradient, i64 cg, i64 u0, i64 v0, i64 K, T* weights) {
+    const T* const* slots, i64 offset, i64 row_width, const T* gradient, i64 cg, i64 K, i64 v0, T* weights, bool last) {
     typedef typename Lanes<T, L>::V V;
     typedef typename Lanes<T, L>::U U;
     const T* row[R];
 #pragma GCC unroll 8
-    for (int u = 0; u < R; ++u) row[u] = rows[u0 + u] + v0;
+    for (int u = 0; u < R; ++u) row[u] = slots[u] + offset;
     V sum[R] = {};
     for (i64 c = 0; c < cg; ++c) {
 #pragma GCC unroll 8
@@ -190,77 +191,93 @@ INVNAS_TARGET inline __attribute__((always_inline)) void tap_block(
     }
 #pragma GCC unroll 8
     for (int u = 0; u < R; ++u) {
-        const i64 at = (u0 + u) * K + v0;
-        // Lanes past the end of a row of taps are overwritten by the next row.
-        if (v0 + L <= K || (v0 == 0 && at + L <= K * K))
-            *reinterpret_cast<U*>(weights + at) = sum[u];
+        T* to = weights + u * K;
+        if (v0 + L <= K || (v0 == 0 && !(last && u == R - 1) && L <= 2 * K))
+            *reinterpret_cast<U*>(to) = sum[u];
         else
-            for (i64 v = 0; v < std::min<i64>(L, K - v0); ++v) weights[at + v] = sum[u][v];
+            __builtin_memcpy(to, &sum[u], std::min<i64>(L, K - v0) * sizeof(T));
     }
 }
 
-template <class T, int L, int R>
-INVNAS_TARGET void tap_row(const Correlate<T>& m, const T* scratch, const i64* slots, i64 pixel) {
-    const i64 K = m.window.k, cg = m.channels / m.groups, width = m.row_width();
-    std::vector<const T*> rows(K);
+// The kernels of one row of pixels; `slots` are the input's rows under the window, `columns` where each pixel's first
+// tap lies in them. `fixed` is K where the compiler shall know it, else 0.
+template <class T, int L, int fixed>
+INVNAS_TARGET void tap_row(const Correlate<T>& m, const T* const* slots, const i64* columns, i64 pixel) {
+    constexpr int R = fixed ? fixed : 4;
+    const i64 K = fixed ? fixed : m.window.k, cg = m.channels / m.groups, width = m.row_width();
     for (i64 g = 0; g < m.groups; ++g) {
         for (i64 x = 0; x < m.width; ++x) {
-            const i64 column = x * m.window.stride;
-            const i64 at = column % m.window.dilation * m.phase_width() + column / m.window.dilation;
-            for (i64 u = 0; u < K; ++u) rows[u] = scratch + (slots[u] * m.channels + g * cg) * width + at;
             const T* gradient = m.gradient + (pixel + x) * m.channels + g * cg;
             T* weights = m.weights + ((pixel + x) * m.groups + g) * K * K;
             for (i64 v = 0; v < K; v += L) {
+                const i64 offset = g * cg * width + columns[x] + v;
                 i64 u = 0;
-                for (; u + R <= K; u += R) tap_block<T, L, R>(rows.data(), width, gradient, cg, u, v, K, weights);
-                if constexpr (R == 4)
-                    for (; u < K; ++u) tap_block<T, L, 1>(rows.data(), width, gradient, cg, u, v, K, weights);
+                for (; u + R <= K; u += R)
+                    tap_block<T, L, R>(slots + u, offset, width, gradient, cg, K, v, weights + u * K + v, u + R == K);
+                for (; !fixed && u < K; ++u)
+                    tap_block<T, L, 1>(slots + u, offset, width, gradient, cg, K, v, weights + u * K + v, u + 1 == K);
             }
         }
     }
+}
+
+// to[c * step + x] = from[x * columns + c], in tiles that stay in registers.
+template <class T>
+INVNAS_TARGET void transpose(const T* from, i64 rows, i64 columns, T* to, i64 step) {
+    constexpr i64 tile = 4;
+    i64 x = 0;
+    for (; x + tile <= rows; x += tile) {
+        for (i64 c = 0; c < columns; ++c) {
+            T held[tile];
+#pragma GCC unroll 4
+            for (i64 k = 0; k < tile; ++k) held[k] = from[(x + k) * columns + c];
+            __builtin_memcpy(to + c * step + x, held, sizeof(held));
+        }
+    }
+    for (; x < rows; ++x)
+        for (i64 c = 0; c < columns; ++c) to[c * step + x] = from[x * columns + c];
 }
 
 // Write one row of the zero-padded input into the ring, channel by channel.
 template <class T>
 INVNAS_TARGET void fill_row(const Correlate<T>& m, i64 image, i64 y, T* slot) {
     const i64 width = m.row_width(), C = m.channels, d = m.window.dilation;
-    const bool outside = y < 0 || y >= m.in_height;
-    const T* row = outside ? nullptr : m.input + (image * m.in_height + y) * m.in_width * C;
-    for (i64 c0 = 0; c0 < C; c0 += 16) {
-        const i64 c1 = std::min(C, c0 + 16);
-        for (i64 x = 0; x < m.in_width; ++x) {
-            const i64 padded = x + m.window.padding;
-            T* to = slot + (d == 1 ? padded : padded % d * m.phase_width() + padded / d);
-            for (i64 c = c0; c < c1; ++c) to[c * width] = outside ? T(0) : row[x * C + c];
-        }
+    if (y < 0 || y >= m.in_height) return std::fill(slot, slot + C * width, T(0));
+    const T* row = m.input + (image * m.in_height + y) * m.in_width * C;
+    if (d == 1) return transpose(row, m.in_width, C, slot + m.window.padding, width);
+    for (i64 x = 0; x < m.in_width; ++x) {
+        T* to = slot + m.place(x + m.window.padding);
+        for (i64 c = 0; c < C; ++c) to[c * width] = row[x * C + c];
     }
 }
 
 template <class T>
-using TapRow = void (*)(const Correlate<T>&, const T*, const i64*, i64);
+using TapRow = void (*)(const Correlate<T>&, const T* const*, const i64*, i64);
 
 template <class T, int L>
 TapRow<T> pick_taps(i64 K) {
     if (K == 3) return tap_row<T, L, 3>;
     if (K == 5) return tap_row<T, L, 5>;
     if (K == 7) return tap_row<T, L, 7>;
-    return tap_row<T, L, 4>;
+    return tap_row<T, L, 0>;
 }
 
 template <class T>
 void correlate(const Correlate<T>& m, i64 begin, i64 end, T* scratch) {
     constexpr int wide = lanes_of<T> < 8 ? lanes_of<T> : 8, narrow = wide < 4 ? wide : 4;
-    const i64 K = m.window.k, ring = m.ring(), size = m.channels * m.row_width();
+    const i64 K = m.window.k, d = m.window.dilation, ring = m.ring(), size = m.channels * m.row_width();
     const TapRow<T> row = K <= 4 ? pick_taps<T, narrow>(K) : pick_taps<T, wide>(K);
-    std::vector<i64> slots(K);
+    std::vector<const T*> slots(K);
+    std::vector<i64> columns(m.width);
+    for (i64 x = 0; x < m.width; ++x) columns[x] = m.place(x * m.window.stride);
     i64 filled = 0;  // rows of the padded input of this image that are or were in the ring
     for (i64 n = begin; n < end; ++n) {
         const i64 image = n / m.height, y = n % m.height, top = y * m.window.stride;
         if (n == begin || y == 0) filled = top;
         for (filled = std::max(filled, top); filled < top + ring; ++filled)
             fill_row(m, image, filled - m.window.padding, scratch + filled % ring * size);
-        for (i64 u = 0; u < K; ++u) slots[u] = (top + u * m.window.dilation) % ring;
-        row(m, scratch, slots.data(), n * m.width);
+        for (i64 u = 0; u < K; ++u) slots[u] = scratch + (top + u * d) % ring * size;
+        row(m, slots.data(), columns.data(), n * m.width);
     }
 }
 

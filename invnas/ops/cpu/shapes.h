@@ -71,6 +71,7 @@ struct Correlate {
     i64 ring() const { return window.dilation * (window.k - 1) + 1; }
     i64 phase_width() const { return (in_width + 2 * window.padding + window.dilation - 1) / window.dilation; }
     i64 row_width() const { return phase_width() * window.dilation; }
+    i64 place(i64 x) const { return x % window.dilation * phase_width() + x / window.dilation; }
     i64 scratch() const { return ring() * channels * row_width() + 64; }  // + one vector read past the end
 };
 

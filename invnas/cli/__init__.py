@@ -1,0 +1,88 @@
+"""The command line: arguments in, one call, print out.
+
+Torch and Optuna are imported by the commands that need them, never by the help or a refusal.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+from invnas import __version__
+from invnas.cli import runs, spaces
+from invnas.errors import BadInput, InvnasError, nearest
+
+COMMANDS: Mapping[str, Callable[..., None]] = {
+    "search": runs.search,
+    "resume": runs.resume,
+    "report": runs.report,
+    "export": runs.export,
+    "retrain": runs.retrain,
+    "space check": spaces.check,
+    "space sample": spaces.sample,
+    "space show": spaces.show,
+    "list": spaces.list_shipped,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: 0, 1 (ran and failed, or was stopped) or 2 (bad input)."""
+    try:
+        return _run(list(sys.argv[1:] if argv is None else argv))
+    except BadInput as error:
+        _say(f"error: {error}")
+        return 2
+    except InvnasError as error:
+        _say(f"error: {error}")
+    except KeyboardInterrupt as stop:
+        _say(str(stop) or "stopped")
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:
+        if os.environ.get("INVNAS_DEBUG"):
+            raise
+        _say(f"internal error: {type(error).__name__}: {error}; INVNAS_DEBUG=1 shows where, please report it")
+    return 1
+
+
+def _say(sentence: str) -> None:
+    print(f"invnas: {' '.join(sentence.split())}", file=sys.stderr)
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_help(COMMANDS))
+        return 0
+    if words[0] == "--version":
+        print(f"invnas {__version__}")
+        return 0
+    group = {name: command for name, command in COMMANDS.items() if name.startswith(f"{words[0]} ")}
+    if group and (len(words) == 1 or words[1] in ("-h", "--help")):
+        print(_help(group))
+        return 0
+    name, rest = (" ".join(words[:2]), words[2:]) if group else (words[0], words[1:])
+    if name not in COMMANDS:
+        raise BadInput(f"unknown command '{name}'; {nearest(name, COMMANDS)}")
+    from invnas.cli.parser import parse
+
+    try:
+        arguments = parse(name, COMMANDS[name], rest)
+    except SystemExit:  # the help of the command was shown
+        return 0
+    COMMANDS[name](**arguments)
+    return 0
+
+
+def _help(commands: Mapping[str, Callable[..., None]]) -> str:
+    lines = [f"  invnas {name:<13} {(command.__doc__ or '').splitlines()[0]}" for name, command in commands.items()]
+    return "\n".join(
+        [
+            "invnas: neural architecture search over hybrids of convolution and involution",
+            "",
+            *lines,
+            "",
+            "invnas COMMAND --help says what a command takes.",
+            "Example: invnas search digits --run-dir runs/digits --export models/digits",
+        ]
+    )

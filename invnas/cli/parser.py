@@ -1,0 +1,224 @@
+"""From words on a command line and keys of a YAML file to values; what is wrong with them becomes one sentence."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import json
+import re
+from argparse import SUPPRESS, Action
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+import docstring_parser
+from jsonargparse import ActionYesNo, ArgumentParser, DefaultHelpFormatter, get_loader
+from jsonargparse.typing import register_type
+
+from invnas.cli.words import Count, Names
+from invnas.errors import BadInput, nearest
+from invnas.experiment import DataSource, Experiment, Recipe
+from invnas.shipped import find
+
+register_type(Count, int, Count.parse)
+register_type(Names, list, Names.parse)
+
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "dict": "a mapping such as {key: value}",
+}
+
+
+class _Help(DefaultHelpFormatter):
+    def _get_help_string(self, action: Action) -> str:
+        # Types are named in the docstrings, in the user's words; so are defaults that are not plain values.
+        value = action.default
+        if isinstance(value, bool) or not isinstance(value, str | int | float | tuple) or value in ("", SUPPRESS):
+            return action.help or ""
+        return f"{action.help} Default: {','.join(value) if isinstance(value, tuple) else value}."
+
+
+class Parser(ArgumentParser):
+    """The arguments of one command; whatever is wrong with them is raised as BadInput."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise the message as one sentence."""
+        options = [option for action in self._actions for option in action.option_strings if option.startswith("--")]
+        raise BadInput(_sentence(message, options, self.prog))
+
+
+def _sentence(message: str, options: Sequence[str], prog: str) -> str:
+    text = " ".join(message.split())
+    if found := re.match(r"unrecognized arguments: ((?:--)?)([^ =]+)", text):
+        dashes, word = found.groups()
+        if not dashes:
+            return f"unexpected word '{word}'; see {prog} --help"
+        close = nearest(f"--{word}", options).split(";")[0]
+        hint = f"{close}; " if close.startswith("nearest") else ""
+        return f"unknown option '--{word}'; {hint}see {prog} --help"
+    if found := re.match(r'Parser key "(.+?)": (.*)', text):
+        return f"`{found[1]}`{_expected(found[2])}"
+    if found := re.match(r'(?:Option|Key) "(.+?)" is required', text):
+        return f"`{found[1]}` is missing; see {prog} --help"
+    return f"{text.removeprefix('argument ')}; see {prog} --help"
+
+
+def _expected(text: str) -> str:
+    text = text.removeprefix("Not of type Count: ")
+    if found := re.fullmatch(r"Expected a <class '(\w+)'>\. Got value: (.*)", text):
+        return f" must be {_KINDS.get(found[1], found[1])}, but got '{found[2]}'"
+    if found := re.fullmatch(r"Expected a typing\.Literal\[(.*)\]\. Got value: (.*)", text):
+        valid = found[1].replace("'", "").split(", ")
+        return f" must be one of {', '.join(valid)}, but got '{found[2]}'; {nearest(found[2], valid).split(';')[0]}"
+    if found := re.search(r"Errors: - (.*?) - Expected a <class 'NoneType'>.*Given value: (.*)", text):
+        return _expected(f"{found[1]}. Got value: {found[2]}" if found[1].startswith("Expected") else found[1])
+    return f": {text}"
+
+
+def command_parser(name: str, function: Callable[..., Any]) -> Parser:
+    """Return the parser of a command: its options are the parameters of a function, the help is its docstring."""
+    doc = docstring_parser.parse(function.__doc__ or "")
+    parser = Parser(
+        prog=f"invnas {name}",
+        description=doc.short_description,
+        allow_abbrev=False,
+        formatter_class=_Help,
+        print_config=None,
+    )
+    parser.epilog = "Options may be written with - or _, counts as 30M or 1.5G."
+    parameters = inspect.signature(function).parameters
+    flags = {key for key, parameter in parameters.items() if parameter.default is False}
+    own: set[str] = {"experiment"} & set(parameters)
+    if own:
+        parser.add_argument("experiment", nargs="?", type=str, help=_helps(function)["experiment"])
+    parser.add_function_arguments(function, as_group=False, as_positional=True, skip={*flags, *own})
+    for flag in sorted(flags):
+        parser.add_argument(f"--{flag}", action="store_true", help=_helps(function)[flag])
+    if own:
+        _add_experiment(parser)
+    named = [action.dest.upper() if not own else "[EXPERIMENT]" for action in parser._positionals._group_actions]
+    parser.usage = f"{parser.prog} {' '.join(named)} [options]"
+    return parser
+
+
+def _helps(documented: Any) -> dict[str, str]:
+    return {one.arg_name: one.description or "" for one in docstring_parser.parse(documented.__doc__ or "").params}
+
+
+def _add_experiment(parser: Parser) -> None:
+    counts = ("max_macs", "max_parameters")
+    parser.add_class_arguments(Experiment, None, skip={*counts, "data", "objectives", "random_baseline"})
+    helps = _helps(Experiment)
+    for name in counts:
+        parser.add_argument(f"--{name}", type=Count | None, help=helps[name])
+    parser.add_argument("--objectives", type=Names, default=Names(Experiment().objectives), help=helps["objectives"])
+    parser.add_argument("--random_baseline", action=ActionYesNo, nargs="?", help=helps["random_baseline"])
+    # Not as a class: jsonargparse would import what a class path names, and torch with it.
+    helps = _helps(DataSource)
+    group = parser.add_argument_group(helps.pop("", "Where the images come from"))
+    group.add_argument("--data.class_path", type=str, default=DataSource().class_path, help=helps["class_path"])
+    group.add_argument(
+        "--data.init_args",
+        type=dict[str, Any],
+        default={},
+        help=f"{helps['init_args']} Each is an option too: --data.init_args.batch_size 32.",
+    )
+
+
+def words_of(argv: Sequence[str]) -> list[str]:
+    """Return the words with each option written with underscores, as keys are."""
+    return [re.sub(r"^--[^=]+", lambda option: "--" + option[0][2:].replace("-", "_"), word) for word in argv]
+
+
+def parse(name: str, function: Callable[..., Any], argv: Sequence[str]) -> dict[str, Any]:
+    """Return the arguments for the function of a command.
+
+    Where an experiment is among them, the keys of its YAML file count first, then the options.
+
+    Raises:
+        BadInput: If a word, key or value cannot be.
+    """
+    parser, words = command_parser(name, function), words_of(argv)
+    values: dict[str, Any] = parser.parse_args(words).as_dict()
+    if "experiment" not in values:
+        return values
+    source = values["experiment"]
+    path = None if source is None else find("experiments", source)
+    if path is not None:
+        keys = list(_as_options(path))
+        try:
+            _experiment(parser.parse_args(keys).as_dict(), path)
+        except BadInput as error:
+            raise BadInput(f"{path}: {error}") from None
+        values = parser.parse_args([*keys, *words]).as_dict()
+    experiment = _experiment(values, path)
+    stem = path.stem if path is not None else Path(experiment.space).stem
+    return {**values, "experiment": experiment, "run_dir": values["run_dir"] or _free_folder(stem)}
+
+
+def _experiment(values: dict[str, Any], path: Path | None) -> Experiment:
+    """Take the settings of an experiment out of the arguments; its space may lie beside its file."""
+    chosen = {field.name: values.pop(field.name) for field in fields(Experiment)}
+    space = chosen["space"]
+    beside = path.parent / space if path is not None else Path(space)
+    if space.endswith(".py") and not Path(space).is_file() and beside.is_file():
+        chosen["space"] = str(beside)
+    return Experiment.from_dict(chosen)
+
+
+def _free_folder(name: str) -> str:
+    numbers = itertools.count(1)
+    return next(str(folder) for number in numbers if not (folder := Path("runs", f"{name}-{number}")).exists())
+
+
+def _as_options(path: Path) -> Iterator[str]:
+    """Yield each setting of a YAML file as an option."""
+    data = _mapping(read_yaml(path), "the file", path)
+    parts = {"data": DataSource, "recipe": Recipe}
+    _check_keys(data, Experiment, "", path)
+    for key, value in data.items():
+        if key in parts:
+            inside = _mapping(value, f"`{key}`", path)
+            _check_keys(inside, parts[key], f"{key}.", path)
+            yield from (f"--{key}.{name}={_text(part)}" for name, part in inside.items())
+        else:
+            yield f"--{key}={_text(value)}"
+
+
+def read_yaml(path: Path) -> Any:
+    """Return what a YAML file holds.
+
+    Raises:
+        BadInput: If it cannot be read, or is malformed, with the line.
+    """
+    import yaml
+
+    try:
+        return get_loader("yaml")(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        said = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise BadInput(f"{path} is malformed YAML{place}: {said}") from None
+
+
+def _mapping(value: Any, what: str, path: Path) -> Mapping[Any, Any]:
+    if not isinstance(value, dict):
+        raise BadInput(f"{path}: {what} must be a mapping of keys to values, but holds {value!r:.60}")
+    return value
+
+
+def _check_keys(data: Mapping[Any, Any], kind: type, prefix: str, path: Path) -> None:
+    known = [f"{prefix}{field.name}" for field in fields(kind)]
+    for key in data:
+        if f"{prefix}{key}" not in known:
+            raise BadInput(f"unknown key '{prefix}{key}' in {path}; {nearest(f'{prefix}{key}', known)}")
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)

@@ -1,0 +1,201 @@
+"""From a trained network to files others can run: ONNX, torch.export and safetensors, each checked against it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from invnas.architecture import Architecture
+from invnas.errors import BadInput, InvnasError, nearest
+from invnas.export import graph
+from invnas.export.card import card
+from invnas.export.description import FILE, checksum, describe
+from invnas.export.folder import CARD, replacing
+from invnas.export.load import WEIGHTS, load_model, rebuild
+from invnas.nn import build
+from invnas.space import Space
+from invnas.weights import check_shapes, save_weights
+
+__all__ = ["FORMATS", "TOLERANCE", "ExportMismatch", "Exported", "export", "load_model"]
+
+#: Every format by name, with its file.
+FORMATS: Mapping[str, str] = {"onnx": "model.onnx", "pt2": "model.pt2", "safetensors": WEIGHTS}
+
+#: Largest parity error that passes: float32 sums in another order stay below a hundredth of it.
+TOLERANCE = 1e-4
+
+#: Batch sizes each file is checked with.
+BATCHES = (1, 3)
+
+_FILES = frozenset({*FORMATS.values(), "model.onnx.data", FILE, CARD})
+
+
+class ExportMismatch(InvnasError):
+    """An exported file computes other scores than the network."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """One file of an export.
+
+    Attributes:
+        format: "onnx", "pt2" or "safetensors".
+        path: The file.
+        parity_error: Largest difference of a score from the network's, over the network's largest score.
+        bytes: Size of the file, with the data beside it if there is any.
+    """
+
+    format: str
+    path: Path
+    parity_error: float
+    bytes: int
+
+
+def export(
+    network: nn.Module,
+    architecture: Architecture,
+    input_shape: tuple[int, int, int],
+    classes: int,
+    folder: str | Path,
+    formats: Sequence[str] = ("onnx", "pt2", "safetensors"),
+    facts: Mapping[str, str] = {},
+    class_names: Sequence[str] | None = None,
+) -> tuple[Exported, ...]:
+    """Write a trained network in each format, check each against it, and describe it in a model card.
+
+    The folder appears whole or not at all; a previous export in it is replaced. The network is left as it is: what
+    is exported is a copy in eval mode, float32, on the CPU.
+
+    Args:
+        network: What `build` made of the architecture, trained.
+        architecture: What the network is.
+        input_shape: (channels, height, width) of one image.
+        classes: Number of classes.
+        folder: Where to; new, empty, or a previous export.
+        formats: Any of `FORMATS`.
+        facts: For the model card, such as data set, accuracy, run, seeds; `input normalisation` also stands
+            under its own heading.
+        class_names: One for each class.
+
+    Returns:
+        One entry for each format, in the order asked for.
+
+    Raises:
+        BadInput: If a format is unknown, the folder holds other files or cannot be written, or the network does not
+            fit the architecture.
+        MissingExtra: If the packages for ONNX are not installed.
+        ExportMismatch: If a file computes other scores than the network; nothing is written then.
+        InvnasError: If the network cannot be traced.
+    """
+    formats = _known(formats)
+    names = None if class_names is None else tuple(class_names)
+    describe(architecture, input_shape, classes, names, {})
+    _check_is(network, architecture, input_shape, classes)
+    types = Space(architecture.network).types
+    with replacing(Path(folder), _FILES) as staging:
+        frozen = _frozen(network)
+        images, scores = _expected(frozen, input_shape, classes)
+        writers = {"onnx": graph.write_onnx, "pt2": graph.write_pt2}
+        for name in formats:
+            path = staging / FORMATS[name]
+            if name in writers:
+                writers[name](frozen, images[-1], path)
+            else:
+                save_weights(frozen, path)
+        sums = {path.name: checksum(path) for path in sorted(staging.iterdir())}
+        description = describe(architecture, input_shape, classes, names, sums)
+        description.write(staging)
+        runners = {
+            "onnx": graph.run_onnx,
+            "pt2": graph.run_pt2,
+            "safetensors": lambda path, images: _scores(rebuild(path.parent, types), images),
+        }
+        errors = {name: _parity(name, runners[name], staging, images, scores) for name in formats}
+        text = card(description, architecture, errors, facts, tuple(types))
+        (staging / CARD).write_text(text, encoding="utf-8")
+    return tuple(_exported(name, Path(folder), errors[name]) for name in formats)
+
+
+def _known(formats: Sequence[str]) -> tuple[str, ...]:
+    for name in formats:
+        if name not in FORMATS:
+            raise BadInput(f"unknown export format '{name}'; {nearest(name, FORMATS)}")
+    if not formats:
+        raise BadInput(f"`formats` names no format; {nearest('', FORMATS)}")
+    if "onnx" in formats:
+        graph.need_onnx()
+    return tuple(dict.fromkeys(formats))
+
+
+def _check_is(network: nn.Module, architecture: Architecture, input_shape: tuple[int, int, int], classes: int) -> None:
+    with torch.device("meta"):
+        built = build(architecture, input_shape, classes)
+    found = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    check_shapes(built, found, "a network that is not of the given architecture")
+
+
+def _frozen(network: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(network).cpu().float().eval()
+    except Exception as error:  # a user's own module may hold what cannot be copied
+        raise InvnasError(f"the network cannot be copied for export: {type(error).__name__}: {error}") from error
+
+
+def _expected(
+    network: nn.Module, input_shape: tuple[int, int, int], classes: int
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Return a batch of each size in `BATCHES`, and the scores of the network."""
+    generator = torch.Generator().manual_seed(0)
+    images = [torch.randn(size, *input_shape, generator=generator) for size in BATCHES]
+    try:
+        scores = _scores(network, images)
+    except Exception as error:
+        raise BadInput(f"the network does not take images of shape {input_shape}: {error}") from error
+    for batch, result in zip(images, scores, strict=True):
+        if tuple(result.shape) != (len(batch), classes):
+            raise BadInput(f"the network must return {classes} scores an image, but returns {tuple(result.shape)}")
+        if not result.isfinite().all():
+            raise BadInput("the network returns scores that are not finite: its weights diverged")
+    return images, scores
+
+
+def _scores(network: nn.Module, images: list[torch.Tensor]) -> list[torch.Tensor]:
+    with torch.no_grad():
+        return [network(batch) for batch in images]
+
+
+def _parity(
+    name: str,
+    run: Callable[[Path, list[torch.Tensor]], list[torch.Tensor]],
+    folder: Path,
+    images: list[torch.Tensor],
+    scores: list[torch.Tensor],
+) -> float:
+    try:
+        found = run(folder / FORMATS[name], images)
+    except BadInput:
+        raise
+    except Exception as error:  # a runtime that refuses the file
+        raise ExportMismatch(f"the {name} file does not run: {type(error).__name__}: {error}") from error
+    scale = max(float(batch.abs().max()) for batch in scores) or 1.0
+    pairs = list(zip(scores, found, strict=True))
+    # The maximum of a tensor is NaN when one of its values is; that of Python may lose it.
+    worst = float(torch.stack([(a - b).abs().max() for a, b in pairs]).max()) / scale
+    if not worst <= TOLERANCE:
+        raise ExportMismatch(
+            f"the {name} file differs from the network by {worst:.1g} of its largest score, more than {TOLERANCE:g}; "
+            "nothing was exported"
+        )
+    return worst
+
+
+def _exported(name: str, folder: Path, error: float) -> Exported:
+    path = folder / FORMATS[name]
+    beside = path.with_name(path.name + ".data")
+    size = path.stat().st_size + (beside.stat().st_size if beside.exists() else 0)
+    return Exported(name, path, error, size)

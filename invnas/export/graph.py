@@ -1,0 +1,178 @@
+"""A network as a graph of standard operators: torch.export programs and ONNX files, with a batch of any size.
+
+Involution is registered as one operator, which nobody without invnas knows. Here it becomes what it is: for each tap
+a slice of the padded map times a kernel, summed. In both graphs nothing K * K times the map is ever in memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from invnas.errors import InvnasError, MissingExtra
+from invnas.ops.geometry import Window
+
+#: The operator set of every ONNX file, the oldest that has all that is needed.
+OPSET = 18
+
+_Tensor = torch.Tensor
+
+
+class _Taps(TorchFunctionMode):
+    """Traces involution as one multiply-add for each tap."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        operator = torch.ops.invnas.involution2d
+        if func is operator or func is operator.default:
+            return _taps(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+def _taps(input: _Tensor, kernels: _Tensor, *geometry: int) -> _Tensor:
+    """Return the involution by as few nodes as can be: tracing and loading cost milliseconds for each."""
+    window = Window(*geometry)
+    groups, _, height, width = kernels.shape[1:]
+    padded = F.pad(input, (window.padding,) * 4).unflatten(1, (groups, input.shape[1] // groups))
+    starts = range(0, window.kernel_size * window.dilation, window.dilation)
+    rows = [padded[:, :, :, window.span(u, height)] for u in starts]
+    weights = kernels.unsqueeze(2).unbind(3)
+    total: _Tensor | None = None
+    for weight, (row, v) in zip(weights, product(rows, starts), strict=True):
+        tap = row[..., window.span(v, width)]
+        total = tap * weight if total is None else torch.addcmul(total, tap, weight)
+    assert total is not None
+    return total.flatten(1, 2)
+
+
+def _taps_onnx(input: Any, kernels: Any, kernel_size: int, stride: int, dilation: int, padding: int) -> Any:
+    """Return the same in ONNX operators; translated at once, since torch would trace each of them four times."""
+    from onnxscript import opset18 as op
+
+    def ints(*values: int) -> Any:
+        return op.Constant(value_ints=values)
+
+    window = Window(kernel_size, stride, dilation, padding)
+    groups, _, height, width = list(kernels.shape)[1:]
+    channels, *sides = list(input.shape)[1:]
+    margins, axes, steps = ints(*(0, 0, padding, padding) * 2), ints(3, 4), ints(stride, stride)
+    grouped = ints(0, groups, channels // groups, *(side + 2 * padding for side in sides))
+    padded = op.Reshape(op.Pad(input, margins), grouped)
+    weights = op.Split(kernels, axis=2, num_outputs=window.taps) if window.taps > 1 else [kernels]
+    total: Any = None
+    for weight, (u, v) in zip(weights, window.offsets(), strict=True):
+        rows, columns = window.span(u, height), window.span(v, width)
+        tap = op.Slice(padded, ints(rows.start, columns.start), ints(rows.stop, columns.stop), axes, steps)
+        part = op.Mul(tap, weight)
+        total = part if total is None else op.Add(total, part)
+    return op.Reshape(total, ints(0, channels, height, width))
+
+
+def write_pt2(network: nn.Module, images: _Tensor, path: Path) -> None:
+    """Write a torch.export program that needs torch alone."""
+    with _Taps():
+        program = _trace(network, images)
+    with _quiet():
+        torch.export.save(program, path)
+
+
+def run_pt2(path: Path, images: list[_Tensor]) -> list[_Tensor]:
+    """Return the scores of a program for each batch."""
+    with _quiet(), torch.no_grad():
+        module = torch.export.load(path).module()
+        return [module(batch) for batch in images]
+
+
+def write_onnx(network: nn.Module, images: _Tensor, path: Path) -> None:
+    """Write an ONNX file with the input `images` and the output `scores`; data beside it only above 2 GB."""
+    program = _trace(network, images)
+    with _quiet():
+        try:
+            exported = torch.onnx.export(
+                program,
+                dynamo=True,
+                verbose=False,
+                opset_version=OPSET,
+                input_names=["images"],
+                output_names=["scores"],
+                custom_translation_table={torch.ops.invnas.involution2d.default: _taps_onnx},
+                optimize=False,  # half a minute for RedNet-26, and onnxruntime does the same when it loads
+            )
+        except Exception as error:
+            raise InvnasError(f"the network cannot become ONNX: {_first_line(error)}") from error
+        assert exported is not None
+        if exported.model.functions:
+            exported.optimize()  # dissolves helper functions of the exporter into standard operators
+        _tidy(exported.model)
+        size = sum(value.nbytes for value in network.state_dict().values())
+        exported.save(path, external_data=size > 2**31 - 2**24)
+
+
+def run_onnx(path: Path, images: list[_Tensor]) -> list[_Tensor]:
+    """Return the scores of an ONNX file in onnxruntime on the CPU for each batch."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return [torch.from_numpy(session.run(["scores"], {"images": batch.numpy()})[0]) for batch in images]
+
+
+def need_onnx() -> None:
+    """Raise MissingExtra unless the packages for ONNX are installed."""
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        try:
+            __import__(package)
+        except ImportError:
+            raise MissingExtra(package, "onnx") from None
+
+
+def _trace(network: nn.Module, images: _Tensor) -> torch.export.ExportedProgram:
+    shapes = ({0: torch.export.Dim("batch", min=1)},)
+    try:
+        with torch.no_grad(), _quiet():
+            program = torch.export.export(network, (images,), dynamic_shapes=shapes, strict=False)
+    except Exception as error:  # whatever a user's own module does
+        raise InvnasError(f"torch.export cannot trace the network for any batch size: {_first_line(error)}") from error
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # paths of this machine
+    return program
+
+
+def _tidy(model: Any) -> None:
+    """Name the batch dimension and drop the exporter's notes, which hold paths of this machine."""
+    for value in (*model.graph.inputs, *model.graph.outputs):
+        value.shape[0] = "batch"
+        value.metadata_props.clear()
+    for node in model.graph.all_nodes():
+        node.metadata_props.clear()
+    model.metadata_props.clear()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what torch says about itself while it exports."""
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")  # torchvision is not installed
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)", category=FutureWarning)
+            warnings.filterwarnings("ignore", message="No complete tensor found in the group", category=UserWarning)
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"

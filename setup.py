@@ -1,0 +1,21 @@
+"""The C++ loops of involution on CPUs; everything else about the package stands in pyproject.toml.
+
+The library is loaded with ctypes and knows nothing of Python, so one binary serves every Python (py_limited_api). It is
+optional: without a compiler the package installs all the same and computes involution in pure torch.
+"""
+
+from setuptools import Extension, setup
+
+setup(
+    ext_modules=[
+        Extension(
+            "invnas.ops.cpu._involution",
+            ["invnas/ops/cpu/involution.cpp"],
+            depends=["invnas/ops/cpu/kernels.h", "invnas/ops/cpu/shapes.h"],
+            extra_compile_args=["-O3", "-std=c++17", "-ffp-contract=fast", "-fvisibility=hidden"],
+            optional=True,
+            py_limited_api=True,
+        )
+    ],
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+)
