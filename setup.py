@@ -12,7 +12,7 @@ setup(
             "invnas.ops.cpu._involution",
             ["invnas/ops/cpu/involution.cpp"],
             depends=["invnas/ops/cpu/kernels.h", "invnas/ops/cpu/shapes.h"],
-            extra_compile_args=["-O3", "-std=c++17", "-ffp-contract=fast", "-fvisibility=hidden"],
+            extra_compile_args=["-O3", "-std=c++17", "-ffp-contract=fast", "-fvisibility=hidden", "-g0"],
             optional=True,
             py_limited_api=True,
         )

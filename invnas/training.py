@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from lightning.fabric.plugins.environments import LightningEnvironment
 from torch import nn
 from torch.nn import functional as F
 from torchmetrics import MeanMetric, MetricCollection
@@ -75,8 +75,9 @@ class Classifier(LightningModule):
         self.log("train_loss", loss)
         guessing = math.log(self.classes)
         if not math.isfinite(loss) or loss > DIVERGED * guessing:
+            epoch = self.current_epoch + 1
             raise TrialFailed(
-                f"diverged: the training loss is {loss:.3g} in epoch {self.current_epoch + 1}, guessing has {guessing:.3g}"
+                f"diverged: the training loss is {loss:.3g} in epoch {epoch}, guessing has {guessing:.3g}"
             )
 
     def validation_step(self, batch: Any, _: int) -> None:

@@ -24,6 +24,7 @@ from invnas.shipped import find
 register_type(Count, int, Count.parse)
 register_type(Names, list, Names.parse)
 
+_CAPS = ("max_macs", "max_parameters")
 _KINDS = {
     "int": "a whole number",
     "float": "a number",
@@ -109,10 +110,9 @@ def _helps(documented: Any) -> dict[str, str]:
 
 
 def _add_experiment(parser: Parser) -> None:
-    counts = ("max_macs", "max_parameters")
-    parser.add_class_arguments(Experiment, None, skip={*counts, "data", "objectives", "random_baseline"})
+    parser.add_class_arguments(Experiment, None, skip={*_CAPS, "data", "objectives", "random_baseline"})
     helps = _helps(Experiment)
-    for name in counts:
+    for name in _CAPS:
         parser.add_argument(f"--{name}", type=Count | None, help=helps[name])
     parser.add_argument("--objectives", type=Names, default=Names(Experiment().objectives), help=helps["objectives"])
     parser.add_argument("--random_baseline", action=ActionYesNo, nargs="?", help=helps["random_baseline"])
@@ -166,7 +166,7 @@ def _experiment(values: dict[str, Any], path: Path | None) -> Experiment:
     beside = path.parent / space if path is not None else Path(space)
     if space.endswith(".py") and not Path(space).is_file() and beside.is_file():
         chosen["space"] = str(beside)
-    return Experiment.from_dict(chosen)
+    return Experiment.from_dict({**chosen, **{cap: int(chosen[cap]) for cap in _CAPS if chosen[cap] is not None}})
 
 
 def _free_folder(name: str) -> str:

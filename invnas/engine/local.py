@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from invnas.experiment import Experiment
 from invnas.measurement import Measurement, Trial
@@ -99,7 +99,9 @@ class Workers:
         while not self._answers.empty():
             arrived.append(self._answers.get_nowait())
         gone = {pid for pid, line in arrived if not line}
-        self._idle = [worker for worker in self._idle if worker.pid not in gone]
+        for worker in [worker for worker in self._idle if worker.pid in gone]:
+            self._idle.remove(worker)
+            worker.last_words()
         return [self._take(pid, line) for pid, line in arrived if pid in self._busy]
 
     def _take(self, pid: int, line: str) -> Outcome:
@@ -132,12 +134,14 @@ class _Worker:
             env={**os.environ, "OMP_NUM_THREADS": str(threads)},
         )
         self.pid = self._process.pid
-        assert self._process.stdout is not None
-        threading.Thread(target=self._listen, args=(self._process.stdout, answers), daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, args=(answers,), daemon=True)
+        self._listener.start()
 
-    def _listen(self, stream: IO[str], answers: queue.Queue[tuple[int, str]]) -> None:
-        for line in stream:
-            answers.put((self.pid, line))
+    def _listen(self, answers: queue.Queue[tuple[int, str]]) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as stream:
+            for line in stream:
+                answers.put((self.pid, line))
         answers.put((self.pid, ""))
 
     def send(self, line: str) -> None:
@@ -148,8 +152,7 @@ class _Worker:
 
     def last_words(self) -> str:
         """Return why the worker is gone."""
-        code = self._process.wait()
-        self._log.close()
+        code = self._gone()
         if code == -9:
             return "the worker was killed, most likely because memory ran out"
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
@@ -158,5 +161,13 @@ class _Worker:
     def stop(self) -> None:
         """Kill the worker; its trial continues from the last checkpoint when the run is resumed."""
         self._process.kill()
-        self._process.wait()
+        self._gone()
+
+    def _gone(self) -> int:
+        assert self._process.stdin is not None
+        code = self._process.wait()
+        self._listener.join()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._log.close()
+        return code

@@ -3,6 +3,9 @@
 Forward, gradient of the input and gradient of the kernels are bilinear and close on each other: the gradients of
 each of the three are the other two, so double backward needs nothing new. A faster backend is one more
 implementation of these three for its dispatch key; everything else here stays.
+
+On CPUs the C++ of invnas.ops.cpu computes them, or shift-and-accumulate where that was not built. The environment
+variable INVNAS_BACKEND, read once at import, asks for one of them: `shift`, or `cpu`, which is then an error to miss.
 """
 
 from __future__ import annotations

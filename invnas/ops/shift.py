@@ -41,20 +41,6 @@ def forward(input: torch.Tensor, kernels: torch.Tensor, window: Window) -> torch
     return output.to(input.dtype)
 
 
-def functional_forward(input: torch.Tensor, kernels: torch.Tensor, window: Window) -> torch.Tensor:
-    """Return the same without writing in place: the form that exporters turn into slices, products and sums."""
-    groups, _, height, width = kernels.shape[1:]
-    padded = F.pad(input, (window.padding,) * 4).unflatten(1, (groups, input.shape[1] // groups))
-    terms = [
-        padded[..., window.span(u, height), window.span(v, width)] * kernels[:, :, tap].unsqueeze(2)
-        for tap, (u, v) in enumerate(window.offsets())
-    ]
-    total = terms[0]
-    for term in terms[1:]:
-        total = total + term
-    return total.flatten(1, 2)
-
-
 def grad_input(grad: torch.Tensor, kernels: torch.Tensor, window: Window, size: tuple[int, int]) -> torch.Tensor:
     """Return the gradient (B, C, H, W) of the input from that of the output (B, C, H', W'); `size` is (H, W)."""
     batch, channels, height, width = grad.shape

@@ -149,12 +149,11 @@ def test_memory_format_follows_the_first_argument(stride: int) -> None:
     window = Window(3, stride, padding=1)
     x, kernels, grad = operands((window, 2, 2, 4, (8, 6)), torch.float32)
     y, to_x, to_kernels = all_three(x, kernels, grad, window)
-    assert y.is_contiguous() and to_x.is_contiguous() and to_kernels.is_contiguous()
+    assert all(value.is_contiguous() for value in (y, to_x, to_kernels))
     y, to_x, to_kernels = all_three(
         x.contiguous(memory_format=last), spanned(kernels), y.to(memory_format=last), window
     )
-    assert y.is_contiguous(memory_format=last) and to_x.is_contiguous(memory_format=last)
-    assert to_kernels.flatten(1, 2).is_contiguous(memory_format=last)
+    assert all(value.is_contiguous(memory_format=last) for value in (y, to_x, to_kernels.flatten(1, 2)))
 
 
 @native
@@ -285,7 +284,7 @@ def test_a_direct_call_with_wrong_tensors_is_refused() -> None:
 @native
 def test_shift_and_native_lie_alike() -> None:
     window = Window(5, padding=2)
-    x, kernels, grad = operands((window, 2, 2, 4, (6, 7)), torch.float32)
+    x, _, grad = operands((window, 2, 2, 4, (6, 7)), torch.float32)
     grad = grad.contiguous(memory_format=last)
     mine = torch.ops.invnas.involution2d_grad_kernels(grad, x, 5, 1, 1, 2, 2)
     torch.testing.assert_close(mine, shift.grad_kernels(grad, x, window, 2))

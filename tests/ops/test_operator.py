@@ -139,14 +139,6 @@ def test_shift_agrees_with_the_reference_in_values_and_gradients(case: Case) -> 
 
 
 @given(cases())
-def test_the_form_for_exporters_agrees_in_values_and_gradients(case: Case) -> None:
-    x, w, g = case.tensors()
-    x, w = x.detach().requires_grad_(), w.requires_grad_()
-    y = shift.functional_forward(x, w, case.window)
-    same((y.detach(), *torch.autograd.grad(y, (x, w), g)), truth(case))
-
-
-@given(cases())
 def test_the_operator_agrees_with_the_reference_in_values_and_gradients(case: Case) -> None:
     x, w, g = case.tensors()
     x, w = x.detach().requires_grad_(), w.requires_grad_()
