@@ -184,7 +184,7 @@ def test_two_classes_have_no_top5() -> None:
 
 
 def test_an_unknown_precision_is_refused(data: Any) -> None:
-    with pytest.raises(BadInput, match="recipe.precision` is '3-bit'"):
+    with pytest.raises(BadInput, match=r"`recipe.precision` is '3-bit'"):
         train(linear(), data, replace(RECIPE, precision="3-bit"), cost=FREE, classes=10)
 
 

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from invnas.cli.words import Names
-from invnas.errors import BadInput, InvnasError, MissingExtra
+from invnas.errors import BadInput
 from invnas.experiment import Experiment
-
-if TYPE_CHECKING:
-    from invnas.run import Run
 
 
 def search(
@@ -41,11 +35,12 @@ def search(
 
         print(yaml.safe_dump(experiment.to_dict(), sort_keys=False, default_flow_style=None), end="")
         return
+    from invnas.cli.finish import finish
     from invnas.commands import run_search
 
     _check_export_folder(export)
     with _stoppable(run_dir):
-        _finish(run_search(experiment, run_dir, quiet=quiet), export, json)
+        finish(run_search(experiment, run_dir, quiet=quiet), export, json)
 
 
 def resume(
@@ -60,11 +55,12 @@ def resume(
         json: Print the result as JSON.
         quiet: Show no progress.
     """
+    from invnas.cli.finish import finish
     from invnas.commands import resume_search
 
     _check_export_folder(export)
     with _stoppable(run):
-        _finish(resume_search(run, trials, quiet=quiet), export, json)
+        finish(resume_search(run, trials, quiet=quiet), export, json)
 
 
 def report(run: str, *, json: bool = False) -> None:
@@ -105,13 +101,13 @@ def export(
         out: Folder to write to; by default export in the folder of the run.
         json: Print the result as JSON.
     """
+    from invnas.cli.finish import export_files
+    from invnas.cli.tables import print_json
     from invnas.run import Run
 
     opened = Run.open(run)
-    files = _export(opened, pick, format, out, show=not json)
+    files = export_files(opened, pick, format, out, show=not json)
     if json:
-        from invnas.cli.tables import print_json
-
         print_json({"run": run, "trial": opened.pick(pick).number, "files": files})
 
 
@@ -145,39 +141,6 @@ def _stoppable(folder: str) -> Iterator[None]:
         ) from None
 
 
-def _finish(run: Run, export_folder: str | None, json: bool) -> None:
-    """Report, show and export what a search found."""
-    from invnas.cli.tables import print_front, print_json, run_facts
-    from invnas.commands import write_report
-
-    if not run.front():
-        reason = next((trial.reason for trial in run.trials() if trial.reason), "nothing was trained")
-        raise InvnasError(f"no trial of {run.folder} is complete, so there is no front: {reason}")
-    page = None
-    try:
-        page = write_report(run)
-    except MissingExtra as error:
-        print(f"no report: {error}", file=sys.stderr)
-    if not json:
-        print_front(run)
-        if page is not None:
-            print(f"report: {page}")
-    files = _export(run, "knee", _installed_formats(), export_folder, show=not json) if export_folder else None
-    if json:
-        print_json({**run_facts(run), "report": None if page is None else str(page), "export": files})
-        return
-    if files is None:
-        print(f"next: invnas export {run.folder} --pick knee, or invnas retrain {run.folder} --pick knee --epochs 100")
-    print(f"more: invnas resume {run.folder} --trials +20")
-
-
-def _installed_formats() -> Names:
-    if all(find_spec(package) for package in ("onnx", "onnxruntime", "onnxscript")):
-        return Names(("onnx", "pt2", "safetensors"))
-    print(f"no ONNX file: {MissingExtra('onnx', 'onnx')}", file=sys.stderr)
-    return Names(("pt2", "safetensors"))
-
-
 def _check_export_folder(export_folder: str | None) -> None:
     """Refuse a folder before the search instead of after it."""
     folder = Path(export_folder) if export_folder is not None else None
@@ -185,14 +148,3 @@ def _check_export_folder(export_folder: str | None) -> None:
         return
     if not folder.is_dir() or (any(folder.iterdir()) and not (folder / "architecture.json").is_file()):
         raise BadInput(f"'{folder}' is not empty and holds no export: name another folder")
-
-
-def _export(run: Run, pick: str, formats: Names, out: str | None, *, show: bool) -> list[dict[str, Any]]:
-    from invnas.cli.tables import export_facts, print_export
-    from invnas.commands import export_trial
-
-    trial = run.pick(pick)
-    exported = export_trial(run, trial, formats, out)
-    if show:
-        print_export(trial, exported)
-    return export_facts(exported)
