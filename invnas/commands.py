@@ -63,10 +63,13 @@ def run_search(experiment: Experiment, run_dir: str | Path, *, quiet: bool = Fal
     """
     from invnas.cost import pricer
     from invnas.engine.evaluate import open_data
+    from invnas.training import make_trainer, quiet_lightning
 
     space_path = find("search_spaces", experiment.space)
     space = load_space(space_path)
     make_sampler(experiment, space)
+    with quiet_lightning():
+        make_trainer(experiment.recipe)  # a precision Lightning does not know is refused here, not by every trial
     _, facts = open_data(experiment.data)
     _check_caps(space, experiment, pricer(facts.input_shape, facts.classes))
     run = Run.create(

@@ -205,9 +205,9 @@ def test_space_check(call: Call, space: Path) -> None:
     assert found["size"] == 42
     assert found["kept_share"] == 1
     assert found["macs"]["minimum"] <= found["macs"]["median"] <= found["macs"]["maximum"]
-    huge = call("space", "check", "hybrid_cifar", "--input", "3x16x16")[1]
-    assert re.search(r"hybrid_cifar: [\d,]{10,} \(about \d\.\de\d+\) architectures, 2,000 drawn uniformly", huge)
-    assert "refused: " in call("space", "check", "digits", "--input", "1x8x8")[1]
+    huge = call("space", "check", "digits", "--input", "1x8x8")[1]
+    assert re.search(r"digits: [\d,]{10,} \(about \d\.\de7\) architectures, 2,000 drawn uniformly", huge)
+    assert "refused: " in huge
 
 
 def test_space_sample(call: Call, space: Path) -> None:
@@ -329,10 +329,11 @@ def test_ctrl_c_stops_cleanly_and_resume_completes(call: Call, space: Path, tmp_
     assert "Traceback" not in err
     kept = [trial for trial in Run.open(folder).trials() if trial.state == "complete"]
     assert kept
-    code, out, err = call("resume", folder, "--json")
-    assert code == 0, err
-    assert json.loads(out)["trials"] == {"complete": 4, "failed": 0, "running": 0}
-    assert all(trial in Run.open(folder).trials() for trial in kept)
+    if workers == 1:  # with two, the test below resumes
+        code, out, err = call("resume", folder, "--json")
+        assert code == 0, err
+        assert json.loads(out)["trials"] == {"complete": 4, "failed": 0, "running": 0}
+        assert all(trial in Run.open(folder).trials() for trial in kept)
 
 
 def last_epoch(folder: Path, number: int) -> int:

@@ -82,7 +82,7 @@ def _help(commands: Mapping[str, Callable[..., None]]) -> str:
             "",
             *lines,
             "",
-            "invnas COMMAND --help says what a command takes.",
+            "invnas COMMAND --help says what a command takes. Exit codes: 0 done, 1 failed or stopped, 2 bad input.",
             "Example: invnas search digits --run-dir runs/digits --export models/digits",
         ]
     )
