@@ -8,6 +8,7 @@ The engine answers at once, everything else is real: TPE, exact prices, a run fo
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import time
@@ -82,7 +83,7 @@ def per_trial(trials: int) -> dict[str, Any]:
                 on_event=lambda event: ends.append(time.perf_counter()) if type(event).__name__ == "Finished" else None,
             )
         known = [trial.architecture.fingerprint for trial in run.trials()]
-    laps = [b - a for a, b in zip(ends, ends[1:], strict=False)]
+    laps = [b - a for a, b in itertools.pairwise(ends)]
     return {
         "trials": trials,
         "mean_ms": 1000 * statistics.fmean(laps[1:]),

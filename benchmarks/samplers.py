@@ -2,8 +2,8 @@
 
 Usage: python benchmarks/samplers.py [--seeds 5] [--trials 40] [--epochs 6] [--processes 2] [--cache runs/sampler-cache]
 
-All runs share one box (accuracy 0..1, multiply-adds on a log scale between the cheapest and the dearest seen), so their shares are
-comparable. A training is kept by fingerprint: an architecture that several runs propose is trained once.
+All runs share one box (accuracy 0..1, multiply-adds on a log scale between the cheapest and the dearest seen), so their
+shares are comparable. A training is kept by fingerprint: an architecture that several runs propose is trained once.
 """
 
 from __future__ import annotations

@@ -303,6 +303,8 @@ def retrain(run: Run | str | Path, pick: str = "knee", epochs: int | None = None
 
     if seeds < 1:
         raise BadInput(f"`seeds` must be at least 1, but got {seeds}")
+    if epochs is not None and epochs < 1:
+        raise BadInput(f"`epochs` must be at least 1, but got {epochs}")
     run = run if isinstance(run, Run) else Run.open(run)
     trial = run.pick(pick)
     data, facts = open_data(run.experiment.data)

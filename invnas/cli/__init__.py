@@ -28,6 +28,9 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0, 1 (ran and failed, or was stopped) or 2 (bad input)."""
+    if "" not in sys.path:
+        # As with python -m: a user's own data module or sampler may lie in the current folder. Last, to hide nothing.
+        sys.path.append("")
     try:
         return _run(list(sys.argv[1:] if argv is None else argv))
     except BadInput as error:

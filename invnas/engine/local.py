@@ -19,6 +19,13 @@ from invnas.measurement import Measurement, Trial
 
 Outcome = tuple[Trial, Measurement | str]
 
+# With the search path of this process: `python -m` would put the current folder first, and a source tree there would
+# shadow the installed package.
+_WORKER = """import sys; sys.path[:] = {path!r}
+from pathlib import Path
+from invnas.engine.worker import main
+main(Path({folder!r}), {threads})"""
+
 
 def threads_of(experiment: Experiment) -> int:
     """Return the torch threads of each training: what the recipe says, or a fair share of the cores."""
@@ -123,7 +130,7 @@ class _Worker:
     def __init__(self, folder: Path, threads: int, answers: queue.Queue[tuple[int, str]]) -> None:
         self._log = (folder / "logs" / "workers.log").open("a+")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "invnas.engine.worker", str(folder), str(threads)],
+            [sys.executable, "-c", _WORKER.format(path=sys.path, folder=str(folder), threads=threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -1,7 +1,7 @@
-"""A worker process: reads trials as lines of JSON, answers with measurements. `python -m invnas.engine.worker RUN THREADS`.
+"""A worker process: reads trials as lines of JSON, answers with measurements.
 
-What a user's code prints goes to standard error, so that it cannot mix with the answers. When the parent is gone, the input
-ends and the worker stops at once: nobody would read what it still finds out.
+What a user's code prints goes to standard error, so that it cannot mix with the answers. When the parent is gone, the
+input ends and the worker stops at once: nobody would read what it still finds out.
 """
 
 from __future__ import annotations
@@ -40,7 +40,3 @@ def main(folder: Path, threads: int) -> None:
         trial = json.loads(lines.get())
         architecture = Architecture.from_dict(trial["architecture"], types)
         print(json.dumps(outcome_of(trial, architecture, experiment, folder)), file=answers, flush=True)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))

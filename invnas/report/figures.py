@@ -112,7 +112,8 @@ def knee_offset(data: ReportData, point: Point, pair: tuple[str, str]) -> tuple[
     room = 1 - below if up > 0 else below
     if left > 0.25:
         return -40, (34 * up if room > 0.15 else 0)
-    return (4, 64 * up) if room > 0.25 else (30, 0)
+    # Never straight to the right: there the front goes on.
+    return (4, 64 * up) if room > 0.25 else (14, 30 * up)
 
 
 def _share(data: ReportData, point: Point, objective: str) -> float:
@@ -132,6 +133,7 @@ def _knee(data: ReportData, point: Point, pair: tuple[str, str]) -> dict[str, An
         "x": math.log10(x) if is_log(pair[0]) and x > 0 else x,
         "y": math.log10(y) if is_log(pair[1]) and y > 0 else y,
         "text": f"knee: trial {point.number}",
+        "bgcolor": "rgba(255,255,255,0.8)",
         "ax": right,
         "ay": -up,
         "xanchor": "right" if right < 0 else "left",

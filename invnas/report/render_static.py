@@ -84,6 +84,7 @@ def _knee(data: ReportData, point: Point, axes: Axes, pair: tuple[str, str]) -> 
         ha="right" if right < 0 else "left",
         va="center",
         arrowprops={"arrowstyle": "-", "color": _SOFT, "shrinkB": 8},
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
         zorder=6,
     )
 

@@ -176,3 +176,16 @@ def test_reasons_are_one_sentence() -> None:
     assert reason_of(ValueError("two\nlines")) == "ValueError: two lines"
     assert reason_of(torch.OutOfMemoryError("no more")).startswith("out of memory")
     assert reason_of(MemoryError()) == "out of memory"
+
+
+def test_workers_import_the_invnas_of_this_process(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shadow = tmp_path / "elsewhere" / "invnas"
+    shadow.mkdir(parents=True)
+    (shadow / "__init__.py").write_text("raise RuntimeError('a source tree in the current folder')")
+    monkeypatch.chdir(shadow.parent)
+    engine = Workers(run.folder, EXPERIMENT)
+    try:
+        engine.submit(trial(run))
+        assert isinstance(wait(engine)[0], Measurement)
+    finally:
+        engine.close()
