@@ -4,7 +4,7 @@ A part that was priced once (same value, same channels, same map) is never price
 of known blocks costs microseconds. Convolutions, matrix products and involution have formulas (those of
 torch.utils.flop_counter; anyone may register one for an operator of their own); element-wise operators, norms,
 pooling and views count zero multiply-adds by convention; any other operator is refused by name, never counted as
-zero.
+zero. The convention "published" counts as the involution paper does.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import statistics
 import time
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -23,8 +24,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from invnas.architecture import OPERATORS, Architecture, Bottleneck, HybridNet
-from invnas.errors import BadInput, InvnasError, UnpricedOperator
-from invnas.measurement import Cost
+from invnas.errors import BadInput, InvnasError, UnpricedOperator, nearest
+from invnas.measurement import CONVENTIONS, Cost, Segment, total
 from invnas.nn.blocks import Piece, operator, pieces
 from invnas.nn.network import Part, Shape, build, parts
 
@@ -48,6 +49,14 @@ _FREE = frozenset(
 
 _NORMS = frozenset({"native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training"})
 
+# Operators that the convention "published" counts, per element that enters; a global average pool runs as `mean`.
+_PUBLISHED = {
+    **dict.fromkeys(_NORMS, 2),
+    **dict.fromkeys(("relu", "relu_"), 1),
+    **dict.fromkeys(("avg_pool2d", "mean", "adaptive_avg_pool2d", "_adaptive_avg_pool2d"), 1),
+    **dict.fromkeys(("max_pool2d", "max_pool2d_with_indices"), 1),
+}
+
 
 class _Skeleton(TorchDispatchMode):
     """Skips what writes in place: initial values mean nothing on the meta device, and cost half the time there."""
@@ -58,10 +67,11 @@ class _Skeleton(TorchDispatchMode):
 
 
 class _Meter(TorchDispatchMode):
-    """Counts multiply-adds and follows which feature maps are alive."""
+    """Counts operations by a convention and follows which feature maps are alive."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, convention: str) -> None:
         super().__init__()
+        self._published = convention == "published"
         self.macs = 0
         self.peak = 0
         self._alive = 0
@@ -81,6 +91,8 @@ class _Meter(TorchDispatchMode):
                 f"nobody stated the multiply-adds of the operator `{packet}`; register a formula with "
                 "torch.utils.flop_counter.register_flop_formula"
             )
+        if self._published:
+            self.macs += _beyond_macs(packet, args, result)
         for tensor in result if isinstance(result, tuple | list) else (result,):
             if isinstance(tensor, torch.Tensor):
                 self.hold(tensor)
@@ -102,10 +114,18 @@ class _Meter(TorchDispatchMode):
         self._alive -= nbytes
 
 
-def _price(module: nn.Module, shape: Shape) -> tuple[Cost, tuple[int, ...]]:
+def _beyond_macs(packet: Any, args: Any, result: Any) -> int:
+    """Return what the convention "published" counts of an operator besides its multiply-adds."""
+    if packet is torch.ops.aten.convolution:
+        return 0 if args[2] is None else int(result.numel())
+    per_element = _PUBLISHED.get(packet.__name__, 0)
+    return per_element * int(args[0].numel()) if per_element else 0
+
+
+def _price(module: nn.Module, shape: Shape, convention: str = "macs") -> tuple[Cost, tuple[int, ...]]:
     """Return the cost of a module on the meta device for one map, and the shape that leaves."""
     parameters = sum(parameter.numel() for parameter in module.parameters())
-    meter = _Meter(module)
+    meter = _Meter(module, convention)
     with torch.no_grad(), meter:
         image = torch.empty((1, *shape), device="meta")
         output = module(image)
@@ -115,13 +135,16 @@ def _price(module: nn.Module, shape: Shape) -> tuple[Cost, tuple[int, ...]]:
 
 
 @lru_cache(maxsize=100_000)
-def _price_part(part: Part | Piece, shape: Shape) -> tuple[Cost, tuple[int, ...]]:
-    if isinstance(part, Part) and isinstance(part.value, Bottleneck):
+def _price_part(part: Part | Piece, shape: Shape, convention: str = "macs") -> tuple[Cost, tuple[int, ...]]:
+    # The pieces lack the last ReLU, which has no multiply-adds but is counted by the other convention.
+    if isinstance(part, Part) and isinstance(part.value, Bottleneck) and convention == "macs":
         return _price_bottleneck(part, shape)
     name = type(part.value).__name__
     if isinstance(part, Piece) and part.value is not None and not isinstance(part.value, OPERATORS):
         _check_own(part, shape, name)
-    cost, out = _price_built(part.build, shape, name)
+    cost, out = _price_built(part.build, shape, name, convention)
+    if convention == "published" and isinstance(part, Part) and part.role == "head":
+        cost = replace(cost, macs=math.prod(shape))  # the pooling, without the linear layer
     if out[:1] != (part.out_channels,):
         raise BadInput(
             f"{name} must turn {part.in_channels} channels into {part.out_channels}, but makes the shape {out}"
@@ -137,11 +160,13 @@ def _check_own(part: Piece, shape: Shape, name: str) -> None:
         raise BadInput(f"{name} with stride {part.stride} must turn {shape} into {wanted}, but makes the shape {out}")
 
 
-def _price_built(make: Callable[[], nn.Module], shape: Shape, name: str) -> tuple[Cost, tuple[int, ...]]:
+def _price_built(
+    make: Callable[[], nn.Module], shape: Shape, name: str, convention: str = "macs"
+) -> tuple[Cost, tuple[int, ...]]:
     try:
         with torch.device("meta"), _Skeleton():
             module = make().eval()
-        return _price(module, shape)
+        return _price(module, shape, convention)
     except InvnasError:
         raise
     except Exception as error:  # most often from a user's own module
@@ -189,28 +214,48 @@ def _price_whole(architecture: Architecture, input_shape: Shape, classes: int) -
     return cost
 
 
-def cost(architecture: Architecture, input_shape: Shape, classes: int) -> Cost:
+def segments(
+    architecture: Architecture, input_shape: Shape, classes: int, convention: str = "macs"
+) -> tuple[Segment, ...]:
+    """Return what the stem, each stage and the head cost; arguments and errors are those of `cost`."""
+    if convention not in CONVENTIONS:
+        raise BadInput(f"unknown convention '{convention}'; {nearest(convention, CONVENTIONS)}")
+    architecture.check()
+    if not isinstance(architecture.network, HybridNet):
+        if convention != "macs":
+            raise BadInput(
+                f"the convention '{convention}' leaves out the final linear layer of a HybridNet, but the network is "
+                f"{type(architecture.network).__name__}; nearest: 'macs'"
+            )
+        return (Segment("network", _price_whole(architecture, input_shape, classes), (classes,)),)
+    groups = parts(architecture.network, input_shape[0], classes)
+    names = ["stem", *(f"stage {s + 1}" for s in range(len(groups) - 2)), "head"]
+    shape: Any = tuple(input_shape)
+    found = []
+    for name, group in zip(names, groups, strict=True):
+        prices = []
+        for part in group:
+            price, shape = _price_part(part, shape, convention)
+            prices.append(price)
+        found.append(Segment(name, total(prices), shape))
+    return tuple(found)
+
+
+def cost(architecture: Architecture, input_shape: Shape, classes: int, convention: str = "macs") -> Cost:
     """Return multiply-adds, parameters and peak activation bytes of an architecture, exact, for one image.
 
     Args:
         architecture: What to price; nothing is allocated or run.
         input_shape: (channels, height, width) of one image.
         classes: Number of classes.
+        convention: What `macs` counts, a key of `CONVENTIONS`.
 
     Raises:
         InvalidArchitecture: If it breaks a rule.
         UnpricedOperator: If it runs an operator without a formula, named in the text.
-        BadInput: If a user's own module returns a wrong shape.
+        BadInput: If a user's own module returns a wrong shape, or the convention is not for this network.
     """
-    architecture.check()
-    if not isinstance(architecture.network, HybridNet):
-        return _price_whole(architecture, input_shape, classes)
-    shape: Any = tuple(input_shape)
-    macs = parameters = peak = 0
-    for part in (part for group in parts(architecture.network, input_shape[0], classes) for part in group):
-        price, shape = _price_part(part, shape)
-        macs, parameters, peak = macs + price.macs, parameters + price.parameters, max(peak, price.activation_bytes)
-    return Cost(macs, parameters, peak)
+    return total([segment.cost for segment in segments(architecture, input_shape, classes, convention)])
 
 
 def pricer(input_shape: Shape, classes: int) -> Callable[[Architecture], Cost]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
@@ -14,6 +14,16 @@ MAC_CONVENTION = (
     "FLOPs are multiply-adds (MACs) of one image: convolutions, linear layers, matrix products and the "
     "local multiply-add of involution; batch norm, activations, pooling and bias additions are not counted"
 )
+
+#: What `macs` counts, by name, one sentence each.
+CONVENTIONS: Mapping[str, str] = {
+    "macs": MAC_CONVENTION,
+    "published": (
+        "FLOPs are those of the involution paper for one image: multiply-adds of convolutions (with their bias "
+        "additions), kernel generation and the local multiply-add of involution, 2 per element of a batch norm, 1 per "
+        "output of a ReLU, 1 per input of a pooling; the final linear layer and additions of maps are not counted"
+    ),
+}
 
 #: Every objective by name, and which way is better.
 OBJECTIVES: Mapping[str, str] = {
@@ -30,7 +40,7 @@ class Cost:
     """The exact price of a network for one image, independent of the backend that runs it.
 
     Attributes:
-        macs: Multiply-adds of one forward pass (see `MAC_CONVENTION`).
+        macs: Multiply-adds of one forward pass; other conventions count differently (see `CONVENTIONS`).
         parameters: Trainable numbers.
         activation_bytes: Peak bytes of feature maps alive at once in inference, float32, without the weights.
     """
@@ -38,6 +48,30 @@ class Cost:
     macs: int
     parameters: int
     activation_bytes: int
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of a network with its price.
+
+    Attributes:
+        name: "stem", "stage 1", ..., "head"; "network" for a whole network of the user's own.
+        cost: Its price for one image.
+        shape: Channels, height and width that leave it; the classes of the head.
+    """
+
+    name: str
+    cost: Cost
+    shape: tuple[int, ...]
+
+
+def total(prices: Sequence[Cost]) -> Cost:
+    """Return the price of running one after the other: sums, and the largest peak."""
+    return Cost(
+        sum(price.macs for price in prices),
+        sum(price.parameters for price in prices),
+        max((price.activation_bytes for price in prices), default=0),
+    )
 
 
 @dataclass(frozen=True)

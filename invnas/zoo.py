@@ -6,6 +6,8 @@ He et al., "Deep Residual Learning", CVPR 2016.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from invnas.architecture import Architecture, Bottleneck, Convolution, DeepStem, HybridNet, Involution, PlainStem, Stage
@@ -41,3 +43,24 @@ def rednet(depth: int, stem_kernel_size: int = 3) -> Architecture:
         stem_kernel_size: 3 as in the published classification code, 7 as in its tables and dense prediction code.
     """
     return residual(depth, Involution(7, 16, 4), DeepStem(Involution(stem_kernel_size, 16, 4), 64))
+
+
+_MAKERS: Mapping[str, Callable[[], Architecture]] = {
+    **{f"rednet{depth}": partial(rednet, depth) for depth in DEPTHS},
+    **{f"resnet{depth}": partial(resnet, depth) for depth in DEPTHS},
+    **{f"rednet{depth}-stem7": partial(rednet, depth, 7) for depth in DEPTHS},
+}
+
+#: Every name `by_name` knows; `-stem7` is the RedNet whose parameters and FLOPs the paper's tables give.
+NAMES = tuple(_MAKERS)
+
+
+def by_name(name: str) -> Architecture:
+    """Return a published network, such as `by_name("rednet50")`.
+
+    Raises:
+        BadInput: If there is no such name, with the nearest.
+    """
+    if name not in _MAKERS:
+        raise BadInput(f"unknown network '{name}'; {nearest(name, NAMES)}")
+    return _MAKERS[name]()

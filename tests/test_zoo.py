@@ -5,7 +5,7 @@ import pytest
 from invnas import Convolution, DeepStem, Involution, PlainStem
 from invnas.errors import BadInput
 from invnas.space import load_space
-from invnas.zoo import DEPTHS, rednet, residual, resnet
+from invnas.zoo import DEPTHS, NAMES, by_name, rednet, residual, resnet
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
@@ -40,3 +40,20 @@ def test_an_unknown_depth_is_refused_with_the_nearest() -> None:
         residual(51, Convolution(3), PlainStem())
     assert str(error.value).startswith("unknown depth 51; nearest: '")
     assert str(error.value).endswith("valid: 26, 38, 50, 101, 152")
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_every_published_network_has_a_name(depth: int) -> None:
+    assert by_name(f"rednet{depth}") == rednet(depth)
+    assert by_name(f"resnet{depth}") == resnet(depth)
+    assert by_name(f"rednet{depth}-stem7") == rednet(depth, 7)
+    assert len(NAMES) == 3 * len(DEPTHS)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("rednet51", "rednet50"), ("ResNet101", "resnet101"), ("rednet50stem7", "rednet50-stem7")]
+)
+def test_an_unknown_name_is_refused_with_the_nearest(name: str, near: str) -> None:
+    with pytest.raises(BadInput) as error:
+        by_name(name)
+    assert str(error.value) == f"unknown network '{name}'; nearest: '{near}'; valid: {', '.join(NAMES)}"

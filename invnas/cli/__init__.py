@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from invnas import __version__
-from invnas.cli import runs, spaces
+from invnas.cli import networks, runs, spaces
 from invnas.errors import BadInput, InvnasError, nearest
 
 COMMANDS: Mapping[str, Callable[..., None]] = {
@@ -19,6 +19,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "report": runs.report,
     "export": runs.export,
     "retrain": runs.retrain,
+    "profile": networks.profile,
     "space check": spaces.check,
     "space sample": spaces.sample,
     "space show": spaces.show,

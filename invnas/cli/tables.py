@@ -6,12 +6,13 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from invnas.measurement import MAC_CONVENTION, Trial
+from invnas.measurement import CONVENTIONS, MAC_CONVENTION, Trial
 from invnas.run import Run
 from invnas.space_check import Caps, SpaceCheck
 
 if TYPE_CHECKING:
     from invnas.export import Exported
+    from invnas.profile import Profile
 
 
 def print_json(document: Any) -> None:
@@ -125,6 +126,22 @@ def print_space_check(check: SpaceCheck, caps: Caps) -> None:
     if check.kept_share is not None:
         print(f"within {caps}: {100 * check.kept_share:.4g} % of the valid ones")
     print(f"{MAC_CONVENTION}.")
+
+
+def print_profile(name: str, profile: Profile, convention: str) -> None:
+    """Print what each stage of a network costs, the whole, and what was counted."""
+    rows = [
+        [segment.name, " x ".join(map(str, segment.shape)), f"{segment.cost.macs:,}", f"{segment.cost.parameters:,}"]
+        for segment in profile.segments
+    ]
+    whole = profile.cost
+    rows.append(["total", "", f"{whole.macs:,}", f"{whole.parameters:,}"])
+    counted = "MACs" if convention == "macs" else "FLOPs"
+    print_table(f"{name}, one image", ("", "output", counted, "parameters"), rows, left=2)
+    print(f"peak of the feature maps: {whole.activation_bytes:,} bytes")
+    if profile.latency_ms is not None:
+        print(f"latency on the CPU: {profile.latency_ms:.2f} ms")
+    print(f"{CONVENTIONS[convention]}.")
 
 
 def _scientific(number: int) -> str:

@@ -1,0 +1,108 @@
+"""What a network costs stage by stage, from a name, a file or an export."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from invnas import zoo
+from invnas.architecture import Architecture
+from invnas.cost import latency_ms, segments
+from invnas.errors import BadInput, nearest
+from invnas.export.description import read
+from invnas.measurement import Cost, Segment, total
+from invnas.nn import build
+from invnas.space import load_space
+
+_IMAGENET = ((3, 224, 224), 1000)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The price of a network for one image.
+
+    Attributes:
+        segments: The stem, each stage, the head.
+        latency_ms: Median milliseconds of a forward pass of one image on the CPU; None when not measured.
+    """
+
+    segments: tuple[Segment, ...]
+    latency_ms: float | None = None
+
+    @property
+    def cost(self) -> Cost:
+        """The price of the whole network."""
+        return total([segment.cost for segment in self.segments])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        whole = self.cost
+        return {
+            "parameters": whole.parameters,
+            "macs": whole.macs,
+            "activation_bytes": whole.activation_bytes,
+            "latency_ms": self.latency_ms,
+        }
+
+
+def profile(
+    network: str,
+    input_shape: tuple[int, int, int] | None = None,
+    classes: int | None = None,
+    *,
+    convention: str = "macs",
+    latency: bool = False,
+    space: str | None = None,
+) -> Profile:
+    """Return what a network costs, stage by stage.
+
+    Args:
+        network: A name of the zoo such as rednet50, a JSON file of an architecture, or the folder of an export.
+        input_shape: (channels, height, width); by default those of the export, or else 3 x 224 x 224.
+        classes: Number of classes; by default those of the export, or else 1000.
+        convention: What `macs` counts, a key of `CONVENTIONS`.
+        latency: Also build the network and measure it on the CPU.
+        space: The space file (or shipped name) that defines the user's own types, when the network has any.
+
+    Raises:
+        BadInput: If there is no such network, or it cannot be built for this image.
+    """
+    architecture, own_shape, own_classes = _find(network, load_space(space).types if space is not None else None)
+    shape, number = input_shape or own_shape, own_classes if classes is None else classes
+    found = segments(architecture, shape, number, convention)
+    return Profile(found, latency_ms(build(architecture, shape, number), shape) if latency else None)
+
+
+def _find(network: str, types: Mapping[str, type] | None) -> tuple[Architecture, tuple[int, int, int], int]:
+    """Return an architecture, and the image and classes it is for."""
+    path = Path(network)
+    if network in zoo.NAMES:  # before a file or folder of that name, which can be given as ./rednet50
+        return zoo.by_name(network), *_IMAGENET
+    if path.is_dir():
+        description = read(path)
+        plain: Any = description.architecture
+        facts = description.input_shape, description.classes
+    elif path.is_file():
+        plain, facts = _architecture_in(path), _IMAGENET
+    elif path.suffix or len(path.parts) > 1:
+        raise BadInput(f"there is no file '{network}'; or give the name of a network: {nearest(path.stem, zoo.NAMES)}")
+    else:
+        return zoo.by_name(network), *_IMAGENET  # raises, with the nearest name
+    try:
+        return Architecture.from_dict(plain, types), *facts
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from None
+
+
+def _architecture_in(path: Path) -> Any:
+    """Return the plain data of a file: an architecture, or an object that holds one under `architecture`."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"'{path}' cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"'{path}' is not valid JSON: {error}") from None
+    return data["architecture"] if isinstance(data, dict) and "architecture" in data else data
