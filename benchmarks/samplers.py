@@ -1,6 +1,6 @@
 """Hypervolume of the samplers at equal trials on the digits space, every architecture really trained.
 
-Usage: python benchmarks/samplers.py [--seeds 5] [--trials 40] [--epochs 6] [--processes 2] [--cache runs/sampler-cache]
+Usage: python benchmarks/samplers.py [--seeds 5] [--trials 32] [--epochs 6] [--processes 2] [--cache runs/sampler-cache]
 
 All runs share one box (accuracy 0..1, multiply-adds on a log scale between the cheapest and the dearest seen), so their
 shares are comparable. A training is kept by fingerprint: an architecture that several runs propose is trained once.
@@ -27,7 +27,7 @@ from invnas.search.sampler import make_sampler
 from invnas.shipped import find
 
 RESULTS = Path(__file__).parent / "results" / "samplers.json"
-SAMPLERS = ("tpe", "random", "evolution")
+SAMPLERS = ("tpe", "random")
 
 
 class Kept:
@@ -92,7 +92,7 @@ def run(job: tuple[Experiment, str]) -> tuple[str, int, list[Trial]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    for name, default in (("seeds", 5), ("trials", 40), ("epochs", 6), ("processes", 2)):
+    for name, default in (("seeds", 5), ("trials", 32), ("epochs", 6), ("processes", 2)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--cache", default="runs/sampler-cache")
     asked = parser.parse_args()

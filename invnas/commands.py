@@ -303,14 +303,12 @@ def retrain(run: Run | str | Path, pick: str = "knee", epochs: int | None = None
 
     if seeds < 1:
         raise BadInput(f"`seeds` must be at least 1, but got {seeds}")
-    if epochs is not None and epochs < 1:
-        raise BadInput(f"`epochs` must be at least 1, but got {epochs}")
     run = run if isinstance(run, Run) else Run.open(run)
     trial = run.pick(pick)
     data, facts = open_data(run.experiment.data)
     if not _can_test(data):
         raise BadInput(f"{run.experiment.data.class_path} has no test_dataloader to measure on")
-    recipe = replace(run.experiment.recipe, epochs=epochs or run.experiment.recipe.epochs)
+    recipe = run.experiment.recipe if epochs is None else replace(run.experiment.recipe, epochs=epochs)
     folder = run.folder / "retrain"
     scores = []
     for seed in range(seeds):

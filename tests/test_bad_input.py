@@ -137,6 +137,11 @@ def test_unknown_or_missing_word(refused: Refused, words: list[str], sentence: s
         ("trials: 3\nspace: [digits\n", "{} is malformed YAML at line 3, column 1"),
         ("trials: 3\n\tspace: digits\n", "{} is malformed YAML at line 2"),
         ("trials: 3\ntrials: *x", "{} is malformed YAML at line 2"),
+        (
+            "trials: 3\nseed: 1\ntrials: 4",
+            "{} is malformed YAML at line 3, column 1: the key 'trials' stands there twice",
+        ),
+        ("recipe: {epochs: 3, epochs: 4}", "{} is malformed YAML at line 1, column 21: the key 'epochs' stands there"),
     ],
 )
 def test_bad_experiment_file(refused: Refused, tmp_path: Path, text: str, sentence: str) -> None:
@@ -385,7 +390,8 @@ def test_unknown_export_format(refused: Refused, run: Path) -> None:
 
 def test_bad_numbers_of_retrain(refused: Refused, run: Path) -> None:
     assert "`seeds` must be at least 1" in refused("retrain", run, "--seeds", 0)
-    assert "`recipe.epochs` must be at least 1" in refused("retrain", run, "--epochs", -1)
+    for epochs in (-1, 0):
+        assert "`recipe.epochs` must be at least 1" in refused("retrain", run, "--epochs", epochs)
 
 
 def _cut(path: Path) -> None:

@@ -371,3 +371,13 @@ def test_kill_9_continues_from_the_last_checkpoint(call: Call, space: Path, tmp_
         rows = list(csv.DictReader((folder / "logs" / str(number) / "metrics.csv").read_text().splitlines()))
         assert int(rows[0]["epoch"]) == epoch + 1
         assert int(rows[-1]["epoch"]) == 14
+
+
+def test_own_data_module_in_the_current_folder_is_found_by_the_installed_command(space: Path, tmp_path: Path) -> None:
+    (tmp_path / "my_images.py").write_text("from invnas.data import Digits\n\nclass Mine(Digits): pass\n")
+    # The first entry is the folder of the script, as it is for the `invnas` that pip installs.
+    begin = "import sys; sys.path[0] = sys.prefix; from invnas.cli import main; sys.exit(main())"
+    words = ["search", "--space", space, "--data.class_path", "my_images.Mine", "--trials", "1", "--quiet", *TINY]
+    command = [sys.executable, "-c", begin, *map(str, words)]
+    done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -197,7 +197,9 @@ def read_yaml(path: Path) -> Any:
     import yaml
 
     try:
-        return get_loader("yaml")(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        _refuse_twice(yaml.compose(text, yaml.SafeLoader))
+        return get_loader("yaml")(text)
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -205,6 +207,18 @@ def read_yaml(path: Path) -> Any:
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         said = getattr(error, "problem", None) or " ".join(str(error).split())
         raise BadInput(f"{path} is malformed YAML{place}: {said}") from None
+
+
+def _refuse_twice(node: Any) -> None:
+    """Raise YAMLError for a key that stands twice in a mapping: YAML would take the last one without a word."""
+    import yaml
+
+    seen = set()
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        if str(key.value) in seen:
+            raise yaml.MarkedYAMLError(problem=f"the key '{key.value}' stands there twice", problem_mark=key.start_mark)
+        seen.add(str(key.value))
+        _refuse_twice(value)
 
 
 def _mapping(value: Any, what: str, path: Path) -> Mapping[Any, Any]:

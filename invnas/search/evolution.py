@@ -66,8 +66,10 @@ class Evolution:
         if len(self._fittest_first) < self._population or self._space.size == 1:
             return self._space.draw(self._rng)
         parent = min(self._rng.sample(range(len(self._fittest_first)), 2))
-        child, _ = self._space.mutate(self._fittest_first[parent].decisions, self._rng)
-        return child
+        try:
+            return self._space.mutate(self._fittest_first[parent].decisions, self._rng)[0]
+        except BadInput:  # a parent without valid neighbours
+            return self._space.draw(self._rng)
 
     def tell(self, decisions: Decisions, values: tuple[float, ...] | None) -> None:
         """Take a measured child into the population; a rejected or failed one is forgotten."""

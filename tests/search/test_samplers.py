@@ -22,6 +22,13 @@ from search.conformance import (
     share_covered,
 )
 
+# Each valid value differs from every other valid one in two decisions.
+ISLANDS = """
+from invnas import Bottleneck, Choice, Convolution, HybridNet, PlainStem, Space, Stage
+stage = Stage(Choice(8, 16, 24), (Bottleneck(Convolution(3), expansion=1),))
+rule = lambda network: None if network.stem.width == network.stages[0].width else "the widths must be equal"
+space = Space(HybridNet(PlainStem(Choice(8, 16, 24), 3, 1, False), [stage]), constraints=(rule,))
+"""
 EXPERIMENTS = [
     Experiment(sampler="tpe"),
     Experiment(sampler="tpe", objectives=("top1", "parameters", "activation_bytes")),
@@ -166,3 +173,10 @@ def test_seed_can_be_given(tmp_path: Path) -> None:
     space = load_space("digits")
     given = Experiment(sampler="tpe", sampler_args={"seed": 5})
     assert proposals(given, space, 3) == proposals(replace(given, seed=1), space, 3)
+
+
+def test_evolution_goes_on_where_no_parent_has_a_valid_neighbour(tmp_path: Path) -> None:
+    run = make_run(tmp_path, ISLANDS, sampler="evolution", sampler_args={"population": 2}, trials=3)
+    with run.locked():
+        go(run)
+    assert len({trial.architecture.fingerprint for trial in run.trials()}) == 3
