@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from invnas.architecture import Bottleneck, Convolution, DeepStem, HybridNet, Involution, PlainStem, Stage
     from invnas.choice import Choice, Repeat
-    from invnas.commands import export_model, run_search, write_report
+    from invnas.commands import run_search
     from invnas.experiment import Experiment
     from invnas.export import load_model
+    from invnas.results import export_model, write_report
     from invnas.space import Space
 
 __version__ = "0.1.0"
@@ -23,7 +24,8 @@ _PUBLIC = {
     ),
     "Space": "space",
     "Experiment": "experiment",
-    **dict.fromkeys(("run_search", "write_report", "export_model"), "commands"),
+    "run_search": "commands",
+    **dict.fromkeys(("write_report", "export_model"), "results"),
     "load_model": "export",
 }
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from invnas.errors import BadInput
 from invnas.measurement import check_objectives
 
-_COUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([kKmMgG]?)")
+_COUNT = re.compile(r"(\d+(?:\.\d+)?(?:[eE]\d{1,2})?)\s*([kKmMgG]?)")
 _SCALE = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 
@@ -78,6 +78,8 @@ class Recipe:
             raise BadInput(f"`recipe.learning_rate` must be positive, but got {self.learning_rate}")
         if not 0 <= self.label_smoothing < 1:
             raise BadInput(f"`recipe.label_smoothing` must lie in [0, 1), but got {self.label_smoothing}")
+        if not 0 <= self.momentum < 1:
+            raise BadInput(f"`recipe.momentum` must lie in [0, 1), but got {self.momentum}")
         if min(self.gradient_clip, self.warmup_epochs, self.weight_decay, self.threads) < 0:
             raise BadInput("`recipe`: gradient_clip, warmup_epochs, weight_decay and threads must not be negative")
 

@@ -8,81 +8,20 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from invnas import __version__
 from invnas.architecture import Architecture
 from invnas.choice import Decisions
 from invnas.errors import BadInput
 from invnas.experiment import Experiment
+from invnas.manifest import Manifest
 from invnas.measurement import Cost, Measurement, Trial
 from invnas.pareto import front
 from invnas.search.journal import Journal, cut_torn_line
 from invnas.search.pick import pick
 from invnas.space import load_space
-
-#: Version of the layout of a run folder; raised when an older invnas could misread a newer folder.
-FORMAT = 1
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What stands in run.json.
-
-    Attributes:
-        experiment: What was asked.
-        input_shape: Channels, height, width of an image.
-        classes: Number of classes.
-        environment: Versions and hardware, as text or plain data by name.
-        invnas: Version that made the run.
-    """
-
-    experiment: Experiment
-    input_shape: tuple[int, int, int]
-    classes: int
-    environment: Mapping[str, Any]
-    invnas: str = __version__
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON data."""
-        return {
-            "format": FORMAT,
-            "invnas": self.invnas,
-            "experiment": self.experiment.to_dict(),
-            "data": {"input_shape": list(self.input_shape), "classes": self.classes},
-            "environment": dict(self.environment),
-        }
-
-    @classmethod
-    def read(cls, path: Path) -> Manifest:
-        """Read run.json.
-
-        Raises:
-            BadInput: If it is malformed or of a newer format.
-        """
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            newer = data["format"] > FORMAT
-        except (ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"{path} is malformed: {type(error).__name__}: {error}") from None
-        if newer:
-            raise BadInput(
-                f"the run {path.parent} was made by invnas {data.get('invnas')} in format {data['format']}, "
-                f"but this invnas {__version__} reads up to format {FORMAT}: upgrade invnas"
-            )
-        try:
-            channels, height, width = map(int, data["data"]["input_shape"])
-            return cls(
-                experiment=Experiment.from_dict(data["experiment"]),
-                input_shape=(channels, height, width),
-                classes=int(data["data"]["classes"]),
-                environment=dict(data["environment"]),
-                invnas=str(data["invnas"]),
-            )
-        except (ValueError, KeyError, TypeError, AttributeError, BadInput) as error:
-            raise BadInput(f"{path} is malformed: {type(error).__name__}: {error}") from None
 
 
 class Run:
@@ -114,6 +53,8 @@ class Run:
         input_shape: tuple[int, int, int],
         classes: int,
         environment: Mapping[str, Any],
+        class_names: tuple[str, ...] | None = None,
+        normalisation: Mapping[str, tuple[float, ...]] | None = None,
     ) -> Run:
         """Make a new run folder.
 
@@ -124,6 +65,8 @@ class Run:
             input_shape: Channels, height, width of an image.
             classes: Number of classes.
             environment: Versions and hardware.
+            class_names: Names of the classes in label order, when known.
+            normalisation: Mean and standard deviation of each channel, when known.
 
         Raises:
             BadInput: If the folder holds a run already or something else, or cannot be written.
@@ -139,7 +82,8 @@ class Run:
             shutil.copyfile(space_path, folder / "space.py")
             Journal.create(folder / "journal.log", space, experiment.objectives)
             # Last: a folder with run.json is whole.
-            _write_json(folder / "run.json", Manifest(experiment, input_shape, classes, environment).to_dict())
+            made = Manifest(experiment, input_shape, classes, environment, class_names, normalisation)
+            _write_json(folder / "run.json", made.to_dict())
         except OSError as error:
             raise BadInput(f"cannot write the run folder {folder}: {error.strerror or error}") from None
         return cls(folder)

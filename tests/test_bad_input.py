@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 from invnas import load_model
 from invnas.cli import main
 from invnas.errors import BadInput
-from invnas.run import FORMAT, Run
+from invnas.manifest import FORMAT
+from invnas.run import Run
 
 #: Three architectures, of which the one of width 3 fails in training.
 SPACE = """

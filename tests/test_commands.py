@@ -13,9 +13,10 @@ import pytest
 import torch
 
 import invnas
-from invnas.commands import measure_test, resume_search, retrain, run_search, space_facts, write_report
+from invnas.commands import resume_search, run_search, space_facts
 from invnas.errors import BadInput
 from invnas.experiment import DataSource, Experiment, Recipe
+from invnas.results import measure_test, retrain, write_report
 from invnas.run import Run
 
 EXPERIMENT = Experiment(
@@ -43,7 +44,8 @@ def test_the_same_seed_proposes_the_same_architectures_in_another_process(run: R
         "import sys, dataclasses; from invnas.run import Run; from invnas.commands import run_search\n"
         f"run = Run.open({str(run.folder)!r})\n"
         "experiment = dataclasses.replace(run.experiment, random_baseline=False)\n"
-        f"print(*(t.architecture.fingerprint for t in run_search(experiment, {str(tmp_path / 'r')!r}, quiet=True).trials()))"
+        f"run = run_search(experiment, {str(tmp_path / 'r')!r}, quiet=True)\n"
+        "print(*(trial.architecture.fingerprint for trial in run.trials()))"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert printed == [trial.architecture.fingerprint for trial in run.trials(baseline=False)]
@@ -58,6 +60,26 @@ def test_a_report_tests_the_front_once(run: Run) -> None:
     (run.folder / "test.json").write_text(json.dumps(dict.fromkeys(tested, 0.5)))
     assert set(measure_test(run, run.front()).values()) == {0.5}
     (run.folder / "test.json").unlink()
+
+
+def test_a_report_is_written_without_the_weights(run: Run) -> None:
+    weights = run.folder / "weights"
+    notes: list[str] = []
+    weights.rename(run.folder / "gone")
+    try:
+        assert write_report(run, note=notes.append).is_file()
+    finally:
+        (run.folder / "gone").rename(weights)
+    (note,) = notes
+    assert note.startswith("test accuracy is not measured: ")
+    assert run.test_top1() == {}
+
+
+def test_a_report_beside_a_writer_does_not_write_the_record(run: Run) -> None:
+    notes: list[str] = []
+    with Run.open(run.folder).locked():
+        write_report(run, note=notes.append)
+    assert "in use by process" in notes[0]
 
 
 def test_the_export_is_the_network_that_was_measured(run: Run, tmp_path: Path) -> None:
@@ -81,6 +103,10 @@ def test_retraining_says_mean_and_spread(run: Run) -> None:
     assert len(result["test_top1"]) == 2
     assert result["mean"] == pytest.approx(sum(result["test_top1"]) / 2)
     assert (run.folder / "retrain" / f"trial{result['trial']}-epochs1.json").is_file()
+    weights = run.folder / "retrain" / f"trial{result['trial']}-epochs1-seed0.safetensors"
+    before = weights.stat().st_mtime_ns
+    assert retrain(run, "knee", epochs=1, seeds=1)["test_top1"] == result["test_top1"][:1]
+    assert weights.stat().st_mtime_ns == before  # a finished seed is not trained again
     with pytest.raises(BadInput, match="`seeds` must be at least 1"):
         retrain(run, seeds=0)
 

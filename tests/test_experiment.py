@@ -20,7 +20,7 @@ def test_counts_are_written_with_k_m_and_g(text: str | int, count: int) -> None:
     assert parse_count(text) == count
 
 
-@pytest.mark.parametrize("text", ["", "M", "-3", "30 MB", "1,000", "1e6", "1.G", "ten", "3\n4"])
+@pytest.mark.parametrize("text", ["", "M", "-3", "30 MB", "1,000", "1e", "1.G", "ten", "3\n4"])
 def test_what_is_no_count_is_refused(text: str) -> None:
     with pytest.raises(BadInput, match="is not a count: write a number, or a number with k, M or G, such as 30M"):
         parse_count(text)

@@ -17,8 +17,9 @@ from search.cheap import SMALL, CheapEngine, go, make_run, measure
 
 from invnas.errors import BadInput
 from invnas.experiment import Experiment
+from invnas.manifest import FORMAT, Manifest
 from invnas.pareto import knee
-from invnas.run import FORMAT, Manifest, Run
+from invnas.run import Run
 
 CHILD = [sys.executable, "-m", "search.crash_child"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -40,7 +41,7 @@ def test_folder_is_as_documented(tmp_path: Path) -> None:
     assert sorted(path.name for path in run.folder.iterdir()) == ["journal.log", "lock", "run.json", "space.py"]
     data = json.loads((run.folder / "run.json").read_text())
     assert data["format"] == FORMAT
-    assert data["data"] == {"input_shape": [1, 8, 8], "classes": 10}
+    assert data["data"] == {"input_shape": [1, 8, 8], "classes": 10, "class_names": None, "normalisation": None}
     assert (run.folder / "space.py").read_text() == SMALL
 
 

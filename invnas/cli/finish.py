@@ -8,9 +8,14 @@ from typing import Any
 
 from invnas.cli.tables import export_facts, print_export, print_front, print_json, run_facts
 from invnas.cli.words import Names
-from invnas.commands import export_trial, write_report
 from invnas.errors import InvnasError, MissingExtra
+from invnas.results import export_trial, write_report
 from invnas.run import Run
+
+
+def say(sentence: str) -> None:
+    """Print a sentence beside the result."""
+    print(sentence, file=sys.stderr)
 
 
 def finish(run: Run, export_folder: str | None, json: bool) -> None:
@@ -20,7 +25,7 @@ def finish(run: Run, export_folder: str | None, json: bool) -> None:
         raise InvnasError(f"no trial of {run.folder} is complete, so there is no front: {reason}")
     page = None
     try:
-        page = write_report(run)
+        page = write_report(run, note=say)
     except MissingExtra as error:
         print(f"no report: {error}", file=sys.stderr)
     if not json:

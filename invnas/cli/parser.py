@@ -146,6 +146,8 @@ def parse(name: str, function: Callable[..., Any], argv: Sequence[str]) -> dict[
     if "experiment" not in values:
         return values
     source = values["experiment"]
+    if source is not None and source.endswith(".py"):  # a space alone: the default experiment on it
+        values["space"], source = source, None
     path = None if source is None else find("experiments", source)
     if path is not None:
         keys = list(_as_options(path))

@@ -23,7 +23,8 @@ def search(
     """Search for the best hybrids: train what the sampler proposes, show the front, write the report.
 
     Args:
-        experiment: Name of an experiment that comes with invnas (see invnas list), or a YAML file; options win over it.
+        experiment: Name of an experiment that comes with invnas (see invnas list), a YAML file, or the Python file of a
+            space; options win over it.
         run_dir: Folder of the run; by default runs/<name>-<first free number>.
         export: Also export the knee of the front to this folder, in each format that is installed.
         json: Print the result as JSON.
@@ -70,12 +71,13 @@ def report(run: str, *, json: bool = False) -> None:
         run: Folder of the run.
         json: Print the result as JSON.
     """
+    from invnas.cli.finish import say
     from invnas.cli.tables import print_front, print_json, run_facts
-    from invnas.commands import write_report
+    from invnas.results import write_report
     from invnas.run import Run
 
     opened = Run.open(run)
-    page = write_report(opened)
+    page = write_report(opened, note=say)
     if json:
         print_json({**run_facts(opened), "report": str(page)})
         return
@@ -121,10 +123,10 @@ def retrain(run: str, *, pick: str = "knee", epochs: int | None = None, seeds: i
         seeds: How many trainings.
         json: Print the result as JSON.
     """
-    from invnas import commands
+    from invnas import results
     from invnas.cli.tables import print_json, print_retrained
 
-    found = commands.retrain(run, pick, epochs, seeds)
+    found = results.retrain(run, pick, epochs, seeds)
     (print_json if json else print_retrained)(found)
 
 

@@ -17,7 +17,7 @@ import torch
 
 from invnas.architecture import Architecture
 from invnas.engine.evaluate import outcome_of
-from invnas.run import Manifest
+from invnas.manifest import Manifest
 from invnas.space import load_space
 
 
