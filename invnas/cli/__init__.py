@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from invnas import __version__
-from invnas.cli import runs, spaces
+from invnas.cli import doctor, runs, spaces
 from invnas.errors import BadInput, InvnasError, nearest
 
 COMMANDS: Mapping[str, Callable[..., None]] = {
@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "space sample": spaces.sample,
     "space show": spaces.show,
     "list": spaces.list_shipped,
+    "doctor": doctor.doctor,
 }
 
 
