@@ -10,14 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, field, is_dataclass
 from functools import cached_property
 from typing import Any
 
 from invnas.choice import children
 from invnas.errors import BadInput, InvalidArchitecture
-from invnas.plain import from_plain, to_plain
-from invnas.rules import divides, fits, odd, problems_of, whole
+from invnas.plain import LATER, from_plain, to_plain
+from invnas.rules import divides, fits, odd, problems_of, softmax_of, whole
 
 
 @dataclass(frozen=True)
@@ -45,24 +45,52 @@ class Involution:
     Attributes:
         kernel_size: Height and width of the window, odd.
         group_channels: Channels that share a kernel; must divide the channels.
-        reduction_ratio: Channels over hidden channels of the kernel generator; must divide the channels.
+        reduction_ratio: Channels over hidden channels of the kernel generator, a divisor; None: it is one linear map.
+        patch_size: The generator's first map sees a patch of this height and width instead of one pixel, odd.
+        softmax: The taps of a kernel are passed through a softmax: positive, and their sum is 1.
 
     Source: Li et al., "Involution: Inverting the Inherence of Convolution", CVPR 2021, section 3.
     """
 
     kernel_size: int = 7
     group_channels: int = 16
-    reduction_ratio: int = 4
+    reduction_ratio: int | None = 4
+    patch_size: int = field(default=1, metadata=LATER)
+    softmax: bool = field(default=False, metadata=LATER)
 
     def problems(self, channels: int) -> Iterator[str]:
         """Yield one sentence for each rule that is broken on this many channels."""
         yield from odd("kernel_size", self.kernel_size)
         yield from divides("group_channels", self.group_channels, channels)
-        yield from divides("reduction_ratio", self.reduction_ratio, channels)
+        yield from divides("reduction_ratio", 1 if self.reduction_ratio is None else self.reduction_ratio, channels)
+        yield from odd("patch_size", self.patch_size)
+        yield from softmax_of(self.softmax, self.kernel_size)
 
 
-#: The spatial operators invnas ships.
-OPERATORS = (Convolution, Involution)
+@dataclass(frozen=True)
+class LocalAttention:
+    """Self-attention over the k x k neighbourhood: an involution of values by the products of queries and keys.
+
+    Attributes:
+        kernel_size: Height and width of the neighbourhood, odd; beside the edge it holds zeros.
+        group_channels: Channels of a head; must divide the channels.
+        softmax: The weights of a neighbourhood are passed through a softmax, as attention does.
+    """
+
+    kernel_size: int = 7
+    group_channels: int = 16
+    softmax: bool = True
+
+    def problems(self, channels: int) -> Iterator[str]:
+        """Yield one sentence for each rule that is broken on this many channels."""
+        yield from odd("kernel_size", self.kernel_size)
+        yield from divides("group_channels", self.group_channels, channels)
+        yield from softmax_of(self.softmax, self.kernel_size)
+
+
+#: The spatial operators invnas ships whose kernels come from the input, and all of them.
+INVOLUTIONS = (Involution, LocalAttention)
+OPERATORS = (Convolution, *INVOLUTIONS)
 
 
 @dataclass(frozen=True)
@@ -70,7 +98,7 @@ class Bottleneck:
     """A residual block: 1 x 1 convolution, the spatial operator (with the stride), 1 x 1 convolution, shortcut.
 
     Attributes:
-        spatial: The operator in the middle: Convolution, Involution, or the user's own.
+        spatial: The operator in the middle: one of OPERATORS, or the user's own.
         expansion: Width of the block over the width in its middle; must divide the width.
     """
 
@@ -188,7 +216,7 @@ def _stage_problems(stage: Any, channels: Any) -> Iterator[tuple[str, str]]:
 
 #: The values invnas ships, by the name that stands under "type" in JSON.
 SHIPPED: Mapping[str, type] = {
-    cls.__name__: cls for cls in (Convolution, Involution, Bottleneck, Stage, PlainStem, DeepStem, HybridNet)
+    kind.__name__: kind for kind in (*OPERATORS, Bottleneck, Stage, PlainStem, DeepStem, HybridNet)
 }
 
 
@@ -215,7 +243,7 @@ class Architecture:
     @property
     def kind(self) -> str:
         """Which spatial operators it has: "convolution", "involution", "hybrid", or "other" when it has neither."""
-        involutions = [isinstance(operator, Involution) for _, operator in self.operators]
+        involutions = [isinstance(operator, INVOLUTIONS) for _, operator in self.operators]
         if not involutions:
             return "other"
         return "involution" if all(involutions) else "hybrid" if any(involutions) else "convolution"
@@ -265,7 +293,7 @@ class Architecture:
 
 
 def _operators(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Convolution | Involution) or (path.endswith("spatial") and is_dataclass(value)):
+    if isinstance(value, OPERATORS) or (path.endswith("spatial") and is_dataclass(value)):
         yield path, value
     for name, part in children(value):
         yield from _operators(part, f"{path}.{name}" if path else name)

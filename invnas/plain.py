@@ -9,11 +9,24 @@ from typing import Any
 from invnas.choice import children
 from invnas.errors import BadInput, InvnasError, nearest
 
+#: Metadata of a field that joined a value after its first version: it is written only where it differs from its
+#: default, so that values without it keep their JSON and their fingerprint.
+LATER: Mapping[str, bool] = {"later": True}
+
+#: What may stand in a field of an annotation, and how a sentence says it.
+_KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
+    "int": ((int,), "a whole number"),
+    "int | None": ((int, type(None)), "a whole number or null"),
+    "bool": ((bool,), "true or false"),
+}
+
 
 def to_plain(value: Any) -> Any:
     """Return plain JSON data in which each dataclass says its type."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {"type": type(value).__name__, **{name: to_plain(part) for name, part in children(value)}}
+        usual = {field.name: field.default for field in fields(value) if field.metadata.get("later")}
+        parts = [(name, part) for name, part in children(value) if name not in usual or part != usual[name]]
+        return {"type": type(value).__name__, **{name: to_plain(part) for name, part in parts}}
     if isinstance(value, tuple | list):
         return [to_plain(part) for part in value]
     if value is None or isinstance(value, bool | int | float | str):
@@ -27,7 +40,7 @@ def from_plain(data: Any, types: Mapping[str, type], strict: Collection[str] = (
     Args:
         data: What `to_plain` returned.
         types: The dataclasses that may stand in it, by name.
-        strict: Names of those whose `int` and `bool` fields are checked.
+        strict: Names of those whose `int`, `int | None` and `bool` fields are checked.
         path: Where in a larger value this one stands.
 
     Raises:
@@ -60,8 +73,6 @@ def from_plain(data: Any, types: Mapping[str, type], strict: Collection[str] = (
 
 
 def _check_kind(value: Any, kind: Any, path: str) -> None:
-    wanted = {"int": int, "bool": bool}.get(str(kind))
-    if wanted is not None and type(value) is not wanted:
-        raise BadInput(
-            f"{path} must be {'a whole number' if wanted is int else 'true or false'}, but got {value!r:.40}"
-        )
+    wanted, words = _KINDS.get(str(kind), ((), ""))
+    if wanted and type(value) not in wanted:
+        raise BadInput(f"{path} must be {words}, but got {value!r:.40}")

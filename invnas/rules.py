@@ -42,6 +42,14 @@ def divides(name: str, value: Any, channels: int) -> Iterator[str]:
     yield from broken
 
 
+def softmax_of(value: Any, kernel_size: Any) -> Iterator[str]:
+    """Yield a sentence unless `softmax` is true or false, and false where it would decide nothing."""
+    if type(value) is not bool:
+        yield f"`softmax` must be true or false, but got {value!r:.40}"
+    elif value and kernel_size == 1:
+        yield "`softmax` over the single tap of kernel_size=1 is always 1; nearest: softmax=False, kernel_size=3"
+
+
 def fits(value: Any, role: str, kinds: tuple[type, ...]) -> Iterator[str]:
     """Yield a sentence unless a value is of a kind that invnas ships for this role, or has a `build` method."""
     if not isinstance(value, kinds) and not callable(getattr(value, "build", None)):

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from invnas import __version__
-from invnas.cli import networks, runs, spaces
+from invnas.cli import doctor, networks, runs, spaces
 from invnas.errors import BadInput, InvnasError, nearest
 
 COMMANDS: Mapping[str, Callable[..., None]] = {
@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "space sample": spaces.sample,
     "space show": spaces.show,
     "list": spaces.list_shipped,
+    "doctor": doctor.doctor,
 }
 
 

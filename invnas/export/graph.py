@@ -32,49 +32,81 @@ class _Taps(TorchFunctionMode):
     """Traces involution as one multiply-add for each tap."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        operator = torch.ops.invnas.involution2d
-        if func is operator or func is operator.default:
-            return _taps(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
+        plain = {torch.ops.invnas.involution2d: _taps, torch.ops.invnas.involution2d_grad_kernels: _products}
+        return plain.get(getattr(func, "overloadpacket", func), func)(*args, **(kwargs or {}))
 
 
 def _taps(input: _Tensor, kernels: _Tensor, *geometry: int) -> _Tensor:
     """Return the involution by as few nodes as can be: tracing and loading cost milliseconds for each."""
-    window = Window(*geometry)
-    groups, _, height, width = kernels.shape[1:]
-    padded = F.pad(input, (window.padding,) * 4).unflatten(1, (groups, input.shape[1] // groups))
-    starts = range(0, window.kernel_size * window.dilation, window.dilation)
-    rows = [padded[:, :, :, window.span(u, height)] for u in starts]
+    window, (groups, _, *size) = Window(*geometry), kernels.shape[1:]
     weights = kernels.unsqueeze(2).unbind(3)
     total: _Tensor | None = None
-    for weight, (row, v) in zip(weights, product(rows, starts), strict=True):
-        tap = row[..., window.span(v, width)]
+    for weight, tap in zip(weights, _shifted(input, window, groups, size), strict=True):
         total = tap * weight if total is None else torch.addcmul(total, tap, weight)
     assert total is not None
     return total.flatten(1, 2)
 
 
+def _products(queries: _Tensor, keys: _Tensor, *sizes: int) -> _Tensor:
+    """Return the product of each position with every tap of its window, summed over the channels of a group."""
+    *geometry, groups = sizes
+    grouped = queries.unflatten(1, (groups, queries.shape[1] // groups))
+    taps = _shifted(keys, Window(*geometry), groups, list(queries.shape[2:]))
+    return torch.stack([(tap * grouped).sum(2) for tap in taps], 2)
+
+
+def _shifted(input: _Tensor, window: Window, groups: int, size: list[int]) -> Iterator[_Tensor]:
+    """Yield what each tap meets of a map: (B, G, C / G, *size)."""
+    padded = F.pad(input, (window.padding,) * 4).unflatten(1, (groups, input.shape[1] // groups))
+    starts = range(0, window.kernel_size * window.dilation, window.dilation)
+    rows = [padded[:, :, :, window.span(u, size[0])] for u in starts]
+    for row, v in product(rows, starts):
+        yield row[..., window.span(v, size[1])]
+
+
 def _taps_onnx(input: Any, kernels: Any, kernel_size: int, stride: int, dilation: int, padding: int) -> Any:
-    """Return the same in ONNX operators; translated at once, since torch would trace each of them four times."""
+    """Return the same as `_taps` in ONNX operators, at once: torch would trace each of them four times."""
     from onnxscript import opset18 as op
 
-    def ints(*values: int) -> Any:
-        return op.Constant(value_ints=values)
-
     window = Window(kernel_size, stride, dilation, padding)
-    groups, _, height, width = list(kernels.shape)[1:]
-    channels, *sides = list(input.shape)[1:]
-    margins, axes, steps = ints(*(0, 0, padding, padding) * 2), ints(3, 4), ints(stride, stride)
-    grouped = ints(0, groups, channels // groups, *(side + 2 * padding for side in sides))
-    padded = op.Reshape(op.Pad(input, margins), grouped)
+    groups, _, *size = list(kernels.shape)[1:]
     weights = op.Split(kernels, axis=2, num_outputs=window.taps) if window.taps > 1 else [kernels]
     total: Any = None
-    for weight, (u, v) in zip(weights, window.offsets(), strict=True):
-        rows, columns = window.span(u, height), window.span(v, width)
-        tap = op.Slice(padded, ints(rows.start, columns.start), ints(rows.stop, columns.stop), axes, steps)
+    for weight, tap in zip(weights, _shifted_onnx(input, window, groups, size), strict=True):
         part = op.Mul(tap, weight)
         total = part if total is None else op.Add(total, part)
-    return op.Reshape(total, ints(0, channels, height, width))
+    return op.Reshape(total, _ints(0, input.shape[1], *size))
+
+
+def _products_onnx(
+    queries: Any, keys: Any, kernel_size: int, stride: int, dilation: int, padding: int, groups: int
+) -> Any:
+    from onnxscript import opset18 as op
+
+    window = Window(kernel_size, stride, dilation, padding)
+    channels, *size = list(queries.shape)[1:]
+    grouped = op.Reshape(queries, _ints(0, groups, channels // groups, *size))
+    channel = _ints(2)
+    taps = _shifted_onnx(keys, window, groups, size)
+    return op.Concat(*(op.ReduceSum(op.Mul(tap, grouped), channel, keepdims=1) for tap in taps), axis=2)
+
+
+def _shifted_onnx(input: Any, window: Window, groups: int, size: list[int]) -> Iterator[Any]:
+    from onnxscript import opset18 as op
+
+    channels, *sides = list(input.shape)[1:]
+    margins, axes, steps = _ints(*(0, 0, window.padding, window.padding) * 2), _ints(3, 4), _ints(*[window.stride] * 2)
+    grouped = _ints(0, groups, channels // groups, *(side + 2 * window.padding for side in sides))
+    padded = op.Reshape(op.Pad(input, margins), grouped)
+    for u, v in window.offsets():
+        rows, columns = window.span(u, size[0]), window.span(v, size[1])
+        yield op.Slice(padded, _ints(rows.start, columns.start), _ints(rows.stop, columns.stop), axes, steps)
+
+
+def _ints(*values: int) -> Any:
+    from onnxscript import opset18 as op
+
+    return op.Constant(value_ints=values)
 
 
 def write_pt2(network: nn.Module, images: _Tensor, path: Path) -> None:
@@ -104,7 +136,10 @@ def write_onnx(network: nn.Module, images: _Tensor, path: Path) -> None:
                 opset_version=OPSET,
                 input_names=["images"],
                 output_names=["scores"],
-                custom_translation_table={torch.ops.invnas.involution2d.default: _taps_onnx},
+                custom_translation_table={
+                    torch.ops.invnas.involution2d.default: _taps_onnx,
+                    torch.ops.invnas.involution2d_grad_kernels.default: _products_onnx,
+                },
                 optimize=False,  # half a minute for RedNet-26, and onnxruntime does the same when it loads
             )
         except Exception as error:

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from invnas.architecture import Bottleneck, Convolution, DeepStem, Involution, PlainStem
+from invnas.architecture import Bottleneck, Convolution, DeepStem, Involution, LocalAttention, PlainStem
 from invnas.errors import BadInput, InvnasError
-from invnas.nn.involution import Involution2d
+from invnas.nn.involution import Involution2d, LocalAttention2d
 from invnas.nn.layers import conv, conv_norm_relu, norm
 
 
@@ -21,7 +21,10 @@ def operator(value: Any, channels: int, stride: int = 1) -> nn.Module:
         case Convolution():
             return conv(channels, channels, value.kernel_size, stride, value.groups)
         case Involution():
-            return Involution2d(channels, value.kernel_size, stride, value.group_channels, value.reduction_ratio)
+            generator = (value.reduction_ratio, value.patch_size, value.softmax)
+            return Involution2d(channels, value.kernel_size, stride, value.group_channels, *generator)
+        case LocalAttention():
+            return LocalAttention2d(channels, value.kernel_size, stride, value.group_channels, value.softmax)
     return own(value, "operator", channels=channels, stride=stride)
 
 

@@ -1,5 +1,5 @@
 """The involution operator: one definition, any backend."""
 
-from invnas.ops.involution import backend_of, involution2d
+from invnas.ops.involution import backend_of, involution2d, why_not, window_products
 
-__all__ = ["backend_of", "involution2d"]
+__all__ = ["backend_of", "involution2d", "why_not", "window_products"]

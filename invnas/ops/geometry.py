@@ -76,9 +76,35 @@ def check(input: torch.Tensor, kernels: torch.Tensor, window: Window) -> None:
         raise BadInput(f"`input` of {height} x {width} is too small for {window}")
     if tuple(kernels.shape) != expected:
         raise BadInput(f"`kernels` must have shape {expected} for {window}, but got {tuple(kernels.shape)}")
-    if not input.is_floating_point() or input.dtype != kernels.dtype:
-        raise BadInput(
-            f"`input` and `kernels` must share one floating dtype, but got {input.dtype} and {kernels.dtype}"
-        )
-    if input.device != kernels.device:
-        raise BadInput(f"`kernels` must be on the device of `input`, but got {kernels.device} and {input.device}")
+    _check_kind(input, kernels, "kernels")
+
+
+def check_products(queries: torch.Tensor, keys: torch.Tensor, groups: int, window: Window) -> None:
+    """Raise BadInput with one sentence when these maps do not fit this window.
+
+    Args:
+        queries: (B, C, H', W').
+        keys: (B, C, H, W).
+        groups: G, dividing C.
+        window: The window.
+    """
+    if keys.dim() != 4:
+        raise BadInput(f"`keys` must be (batch, channels, height, width), but got shape {tuple(keys.shape)}")
+    batch, channels, height, width = keys.shape
+    if groups < 1 or channels % groups:
+        raise BadInput(f"`groups` must divide the channels of `keys`, but got {groups} and {channels}")
+    expected = (batch, channels, window.out(height), window.out(width))
+    if min(expected[2:]) < 1:
+        raise BadInput(f"`keys` of {height} x {width} are too small for {window}")
+    if tuple(queries.shape) != expected:
+        raise BadInput(f"`queries` must have shape {expected} for {window}, but got {tuple(queries.shape)}")
+    _check_kind(keys, queries, "queries", "keys")
+
+
+def _check_kind(first: torch.Tensor, second: torch.Tensor, name: str, of: str = "input") -> None:
+    # Under autocast the operator casts both; a float64 beside another dtype is refused by the backend then.
+    mixed = first.dtype != second.dtype and not torch.is_autocast_enabled(first.device.type)
+    if not (first.is_floating_point() and second.is_floating_point()) or mixed:
+        raise BadInput(f"`{of}` and `{name}` must share one floating dtype, but got {first.dtype} and {second.dtype}")
+    if first.device != second.device:
+        raise BadInput(f"`{name}` must be on the device of `{of}`, but got {second.device} and {first.device}")

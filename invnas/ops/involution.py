@@ -18,7 +18,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from invnas.errors import BadInput
 from invnas.ops import cpu, shift
-from invnas.ops.geometry import Window, check
+from invnas.ops.geometry import Window, check, check_products
 
 Tensor = torch.Tensor
 
@@ -44,7 +44,7 @@ def involution2d(
         padding: Zeros on every side.
 
     Returns:
-        (B, C, H', W') in the dtype and memory format of `input`.
+        (B, C, H', W') in the memory format of `input` and its dtype; under autocast, in the dtype of autocast.
 
     Raises:
         BadInput: If a shape, dtype or device does not fit, naming the argument.
@@ -52,6 +52,34 @@ def involution2d(
     check(input, kernels, Window(kernel_size, stride, dilation, padding))
     output: Tensor = torch.ops.invnas.involution2d(input, kernels, kernel_size, stride, dilation, padding)
     return output
+
+
+def window_products(
+    queries: Tensor, keys: Tensor, groups: int, kernel_size: int, stride: int = 1, dilation: int = 1, padding: int = 0
+) -> Tensor:
+    """Return the product of the query at every position with the keys in its window: attention's kernels.
+
+    It is the gradient of involution with respect to its kernels, and costs the same multiply-adds.
+
+    Args:
+        queries: (B, C, H', W'), floating, any memory format.
+        keys: (B, C, H, W) of the same dtype and device.
+        groups: G; the products are summed over each C / G channels.
+        kernel_size: K, height and width of the window.
+        stride: Pixels between two positions.
+        dilation: Pixels between two taps.
+        padding: Zeros on every side of the keys.
+
+    Returns:
+        (B, G, K * K, H', W').
+
+    Raises:
+        BadInput: If a shape, dtype or device does not fit, naming the argument.
+    """
+    check_products(queries, keys, groups, Window(kernel_size, stride, dilation, padding))
+    geometry = (kernel_size, stride, dilation, padding)
+    kernels: Tensor = torch.ops.invnas.involution2d_grad_kernels(queries, keys, *geometry, groups)
+    return kernels
 
 
 def why_not(device: str | torch.device) -> str | None:
@@ -141,6 +169,26 @@ def _cpu_grad_kernels(grad: Tensor, input: Tensor, *sizes: int) -> Tensor:
     return output
 
 
+def _cast_under_autocast(name: str, device: str) -> None:
+    """Register the rule of convolution: both operands in the dtype of autocast, except that float64 stays.
+
+    torch.library.register_autocast knows one dtype only, whatever the region asks for.
+    """
+    key = f"Autocast{device.upper()}"
+    operator = getattr(torch.ops.invnas, name).default
+
+    def cast(tensor: Tensor) -> Tensor:
+        keep = tensor.dtype == torch.float64 or tensor.device.type != device
+        return tensor if keep else tensor.to(torch.get_autocast_dtype(device))
+
+    def ruled(first: Tensor, second: Tensor, *numbers: int) -> Tensor:
+        with torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, key))):
+            result: Tensor = operator(cast(first), cast(second), *numbers)
+        return result
+
+    _library.impl(name, ruled, key)
+
+
 _forced = _forced_backend()
 for _name, _any_device, _on_cpu in (
     ("involution2d", _forward, _cpu_forward),
@@ -150,6 +198,9 @@ for _name, _any_device, _on_cpu in (
     _library.impl(_name, _any_device, "CompositeExplicitAutograd")
     if _forced != "shift":
         _library.impl(_name, _on_cpu, "CPU")
+
+    for _kind in ("cpu", "cuda"):
+        _cast_under_autocast(_name, _kind)
 
 
 @torch.library.register_fake("invnas::involution2d", lib=_library)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from invnas.architecture import Architecture, Involution
+from invnas.architecture import INVOLUTIONS, Architecture
 from invnas.experiment import Experiment
 from invnas.measurement import Measurement, Trial
 from invnas.pareto import Box, box, front, hypervolume_over_trials, knee
@@ -28,12 +28,12 @@ class Part:
     @property
     def share(self) -> float:
         """Share of the operators that are involutions, 0 to 1."""
-        return sum(isinstance(operator, Involution) for operator in self.operators) / len(self.operators)
+        return sum(isinstance(operator, INVOLUTIONS) for operator in self.operators) / len(self.operators)
 
     @property
     def kernel_sizes(self) -> tuple[int, ...]:
         """Kernel sizes of the involutions, each once, smallest first."""
-        return tuple(sorted({o.kernel_size for o in self.operators if isinstance(o, Involution)}))
+        return tuple(sorted({o.kernel_size for o in self.operators if isinstance(o, INVOLUTIONS)}))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,18 @@ from html import escape
 from itertools import groupby
 from typing import Any
 
-from invnas.architecture import Architecture, Bottleneck, Convolution, DeepStem, HybridNet, Involution, PlainStem, Stage
+from invnas.architecture import (
+    INVOLUTIONS,
+    Architecture,
+    Bottleneck,
+    Convolution,
+    DeepStem,
+    HybridNet,
+    Involution,
+    LocalAttention,
+    PlainStem,
+    Stage,
+)
 from invnas.choice import children
 from invnas.report.units import LOOKS
 
@@ -21,7 +32,7 @@ _GAP = 7
 _INSET = 10
 _FONT = "font-family=\"system-ui, 'Segoe UI', 'Helvetica Neue', 'Liberation Sans', Arial, sans-serif\""
 _GREY = "#5f6368"
-_COLOURS = {Convolution: LOOKS["convolution"].colour, Involution: LOOKS["involution"].colour}
+_COLOURS = {Convolution: LOOKS["convolution"].colour, **dict.fromkeys(INVOLUTIONS, LOOKS["involution"].colour)}
 
 
 def operator_label(operator: Any) -> str:
@@ -29,9 +40,14 @@ def operator_label(operator: Any) -> str:
 
     >>> operator_label(Involution(7, 8, 2)), operator_label(Convolution(3))
     ('inv 7×7 g8 r2', 'conv 3×3')
+    >>> operator_label(Involution(7, 8, None, patch_size=3, softmax=True))
+    'inv 7×7 g8 linear p3 softmax'
     """
     if isinstance(operator, Involution):
-        return f"inv {_window(operator)} g{operator.group_channels} r{operator.reduction_ratio}"
+        return " ".join(("inv", _window(operator), f"g{operator.group_channels}", *_generator(operator)))
+    if isinstance(operator, LocalAttention):
+        end = "" if operator.softmax else " no softmax"
+        return f"attention {_window(operator)} g{operator.group_channels}{end}"
     if isinstance(operator, Convolution):
         return f"conv {_window(operator)}" + (f" g{operator.groups}" if operator.groups > 1 else "")
     return " ".join((type(operator).__name__, _scalars(operator))).strip()
@@ -210,6 +226,14 @@ def _runs(labels: list[str]) -> str:
 
 def _colour(value: Any) -> str:
     return _COLOURS.get(type(value), LOOKS["other"].colour if is_dataclass(value) else "")
+
+
+def _generator(involution: Involution) -> Iterator[str]:
+    yield "linear" if involution.reduction_ratio is None else f"r{involution.reduction_ratio}"
+    if involution.patch_size > 1:
+        yield f"p{involution.patch_size}"
+    if involution.softmax:
+        yield "softmax"
 
 
 def _window(value: Any) -> str:

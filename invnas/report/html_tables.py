@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
-from invnas.architecture import Convolution, Involution
+from invnas.architecture import INVOLUTIONS, OPERATORS
 from invnas.report.collect import Part, Point, ReportData
 from invnas.report.drawing import operator_label
 from invnas.report.units import DASH, LOOKS, NAMES, show
@@ -44,8 +44,8 @@ def _part(part: Part | None) -> str:
         return f'<td class="part">{DASH}</td>'
     chips = ""
     for operator in part.operators:
-        kind = "involution" if isinstance(operator, Involution) else "convolution"
-        known = isinstance(operator, Convolution | Involution)
+        kind = "involution" if isinstance(operator, INVOLUTIONS) else "convolution"
+        known = isinstance(operator, OPERATORS)
         text = str(operator.kernel_size) if known else type(operator).__name__
         title = escape(operator_label(operator))
         chips += f'<span class="chip {kind if known else ""}" title="{title}">{escape(text)}</span>'

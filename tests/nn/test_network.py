@@ -172,7 +172,7 @@ def test_a_network_without_stages_is_a_stem_and_a_head() -> None:
         (HybridNet(DeepStem(Convolution(3, 3), 8), ()), "`groups` must divide the channels, but got groups=3 and 4"),
         (
             HybridNet(DeepStem(7, 8), ()),
-            "7 stands where a spatial operator is wanted: take Convolution, Involution, or",
+            "7 stands where a spatial operator is wanted: take Convolution, Involution, LocalA",
         ),
         (HybridNet(None, ()), "None stands where a stem is wanted: take PlainStem, DeepStem, or a frozen dataclass"),
         (HybridNet(PlainStem(8), None), "`stages` must be a list of Stage, but got None"),

@@ -152,7 +152,7 @@ class Dumb:
         (Function(), "Function.build must return a torch.nn.Module, but returned builtin_function_or_method"),
         (Greedy(), "Greedy.build(channels=4, stride=1) raised TypeError: Greedy.build() got an unexpected keyword"),
         (Raising(), "Raising.build(channels=4, stride=1) raised ZeroDivisionError: no"),
-        (Dumb(), "Dumb(size=3) stands where a spatial operator is wanted: take Convolution, Involution, or a frozen"),
+        (Dumb(), "Dumb(size=3) stands where a spatial operator is wanted: take Convolution, Involution, Local"),
     ],
 )
 def test_an_own_operator_that_cannot_be_built_is_named(value: Any, sentence: str) -> None:

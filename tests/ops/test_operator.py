@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch.autograd import gradcheck, gradgradcheck
 from torch.utils.flop_counter import FlopCounterMode
 
+from invnas.errors import BadInput
 from invnas.ops import involution2d, reference, shift
 from invnas.ops.geometry import Window
 
@@ -219,6 +220,61 @@ def test_torch_finds_nothing_wrong_with_the_registered_operators(layout: str) ->
     torch.library.opcheck(ops.involution2d.default, (leaf[0], leaf[1], *case.numbers))
     torch.library.opcheck(ops.involution2d_grad_input.default, (leaf[2], leaf[1], *case.numbers, 5, 4))
     torch.library.opcheck(ops.involution2d_grad_kernels.default, (leaf[2], leaf[0], *case.numbers, case.groups))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_autocast_casts_both_operands_of_each_operator(dtype: torch.dtype, mixed: bool) -> None:
+    case = SMALL[0]
+    x, w, g = case.tensors(torch.float32)
+    w = w.to(dtype) if mixed else w
+    ops, numbers = torch.ops.invnas, case.numbers
+    calls = (
+        (ops.involution2d, (x, w), numbers),
+        (ops.involution2d_grad_input, (g, w), (*numbers, case.height, case.width)),
+        (ops.involution2d_grad_kernels, (g, x.to(w.dtype)), (*numbers, case.groups)),
+    )
+    for operator, tensors, rest in calls:
+        with torch.autocast("cpu", dtype):
+            found = operator(*tensors, *rest)
+        assert found.dtype == dtype
+        assert torch.equal(found, operator(*(tensor.to(dtype) for tensor in tensors), *rest))
+    with torch.autocast("cpu", dtype):
+        assert involution2d(x, w, *numbers).dtype == dtype
+        assert involution2d(x.double(), w.double(), *numbers).dtype == torch.float64
+        with torch.autocast("cpu", enabled=False):
+            assert involution2d(x, w.float(), *numbers).dtype == torch.float32
+
+
+def test_gradients_under_autocast_return_in_the_dtype_of_their_tensor() -> None:
+    x, w, g = SMALL[0].tensors(torch.float32)
+    x, w = x.requires_grad_(), w.requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        involution2d(x, w, *SMALL[0].numbers).backward(g.bfloat16())
+    for found, wanted in zip((x.grad, w.grad), truth(SMALL[0], torch.float32)[1:], strict=True):
+        assert found is not None
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found.double(), wanted, rtol=0.03, atol=0.03)
+
+
+def test_autocast_leaves_float64_alone_and_refuses_it_beside_another_dtype() -> None:
+    x, w, _ = SMALL[0].tensors()
+    with torch.autocast("cpu", torch.bfloat16), pytest.raises(BadInput, match="share one"):
+        involution2d(x, w.float(), *SMALL[0].numbers)
+
+
+def test_the_operator_compiles_as_one_graph() -> None:
+    torch._dynamo.reset()
+    case = SMALL[1]
+    x, w, g = case.tensors(torch.float32)
+    compiled = torch.compile(lambda x, w: involution2d(x, w, *case.numbers), fullgraph=True, backend="aot_eager")
+    results = []
+    for function in (compiled, lambda x, w: involution2d(x, w, *case.numbers)):
+        a, b = x.detach().requires_grad_(), w.detach().requires_grad_()
+        y = function(a, b)
+        results.append((y.detach(), *torch.autograd.grad(y, (a, b), g)))
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 @given(cases())
