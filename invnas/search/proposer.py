@@ -19,9 +19,9 @@ from invnas.space import Space
 from invnas.space_check import Caps, Price, smallest
 
 #: Proposals in a row the sampler may see rejected before others are tried in its place: each costs TPE 10 ms and more,
-#: and 20 find no better fronts than 3. A uniform sampler is never stuck, only unlucky, and must stay uniform.
-ASKS, UNIFORM_ASKS = 3, 2_000
-#: What is tried then: neighbours of the last valid proposal, then uniform draws.
+#: and asking 20 times finds no better fronts. A uniform sampler is never stuck, only unlucky, and must stay uniform.
+ASKS, UNIFORM_ASKS = 1, 2_000
+#: What is tried then: neighbours of the rejected proposal, of the last accepted one, then uniform draws.
 MUTATIONS, DRAWS = 20, 200
 #: Spaces up to this size are gone through one by one when nothing else finds anything new.
 ENUMERABLE = 100_000
@@ -90,7 +90,7 @@ class Proposer:
             self._sampler.tell(decisions, None)
             self.rejected[judged.kind] += 1
             self._on_event(judged)
-        for decisions in self._others():
+        for decisions in self._others(decisions):
             judged = self._judge(decisions)
             if isinstance(judged, Proposal):
                 return judged
@@ -101,7 +101,7 @@ class Proposer:
         within = f" within {self._caps}" if str(self._caps) else ""
         if self._rest is not None:
             return f"all {len(self._taken):,} valid architectures{within} have been trained"
-        return f"no further architecture{within} was found in {self._asks + MUTATIONS + DRAWS:,} proposals"
+        return f"no further architecture{within} was found in {self._asks + 2 * MUTATIONS + DRAWS:,} proposals"
 
     def _judge(self, decisions: Decisions) -> Proposal | Rejected:
         try:
@@ -118,8 +118,9 @@ class Proposer:
         self._accepted.append(decisions)
         return Proposal(decisions, architecture, cost, self.measured.get(fingerprint))
 
-    def _others(self) -> Iterator[Decisions]:
+    def _others(self, rejected: Decisions) -> Iterator[Decisions]:
         if self._rest is None:
+            yield from self._neighbours([rejected])
             yield from self._neighbours(self._accepted[-1:])
             for _ in range(DRAWS):
                 yield self._space.draw(self._rng)
