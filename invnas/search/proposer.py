@@ -90,8 +90,8 @@ class Proposer:
             self._sampler.tell(decisions, None)
             self.rejected[judged.kind] += 1
             self._on_event(judged)
-        for decisions in self._others(decisions):
-            judged = self._judge(decisions)
+        for other in self._others(rejected=decisions):
+            judged = self._judge(other)
             if isinstance(judged, Proposal):
                 return judged
         return None
