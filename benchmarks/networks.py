@@ -89,9 +89,8 @@ def main() -> None:
         found = medians(steps, asked.repeats)
         ratio = found["rednet50"] / found["resnet50"]
         result[kind] = {**{f"{name}_ms": value for name, value in found.items()}, "ratio": ratio}
-        print(
-            f"{kind:<14} RedNet-50 {found['rednet50']:8.1f} ms, ResNet-50 {found['resnet50']:8.1f} ms, ratio {ratio:.3f}"
-        )
+        times = ", ".join(f"{name} {value:8.1f} ms" for name, value in found.items())
+        print(f"{kind:<14} {times}, ratio {ratio:.3f}")
     print(f"multiply-adds  ratio {result['macs_ratio']:.3f}")
     RESULTS.write_text(json.dumps(result, indent=2))
 
