@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -342,6 +343,21 @@ def last_epoch(folder: Path, number: int) -> int:
     return int(torch.load(path, weights_only=False)["epoch"]) if path.is_file() else -1
 
 
+def wait_for_orphans(folder: Path) -> None:
+    """Wait until the workers of a killed search are gone: one may still be writing the checkpoint of its last epoch."""
+    until = time.monotonic() + 20
+    while _mentioned(str(folder).encode()) and time.monotonic() < until:
+        time.sleep(0.05)
+
+
+def _mentioned(words: bytes) -> bool:
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # gone in between
+            if words in path.read_bytes():
+                return True
+    return False
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_kill_9_continues_from_the_last_checkpoint(call: Call, space: Path, tmp_path: Path, workers: int) -> None:
     folder = tmp_path / "run"
@@ -355,6 +371,7 @@ def test_kill_9_continues_from_the_last_checkpoint(call: Call, space: Path, tmp_
     wait_until(in_the_middle_of_a_later_trial, child)
     child.kill()
     child.communicate()
+    wait_for_orphans(folder)
     before = Run.open(folder).trials()
     kept = [trial for trial in before if trial.state == "complete"]
     reached = {trial.number: last_epoch(folder, trial.number) for trial in before if trial.state == "running"}
