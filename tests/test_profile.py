@@ -5,12 +5,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from invnas.architecture import Architecture, Bottleneck, Convolution, HybridNet, Involution, PlainStem, Stage
-from invnas.cli import main
 from invnas.cost import cost
 from invnas.errors import BadInput
 from invnas.export import export
@@ -35,16 +33,6 @@ class Depthwise:
 
 space = HybridNet(PlainStem(8, 3, 1, False), [Stage(8, [Bottleneck(Depthwise(Choice(3, 5)), 2)])])
 """
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    def called(*words: Any) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = main([str(word) for word in words])
-        return (code, *capsys.readouterr())
-
-    return called
 
 
 def test_a_name_of_the_zoo_as_json(call: Call) -> None:
