@@ -14,7 +14,6 @@ from run to run by 0.1).
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import statistics
 import tempfile
@@ -26,6 +25,7 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from calm import keep_freed_memory
 from torch import nn
 from torch.nn import functional as F
 
@@ -38,14 +38,6 @@ from invnas.ops.geometry import Window
 
 RESULTS = Path(__file__).parent / "results"
 Step = Callable[[], object]
-
-
-def keep_freed_memory() -> None:
-    """Tell glibc to neither map nor return the memory of big tensors: M_TRIM_THRESHOLD and M_MMAP_THRESHOLD."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(-1, 2**31 - 1)
-        libc.mallopt(-3, 2**30)
 
 
 def medians(steps: dict[str, Step], repeats: int) -> dict[str, float]:

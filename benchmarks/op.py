@@ -1,7 +1,8 @@
 """Speed of the involution operator: the native CPU backend over shift-and-accumulate and over unfold.
 
 All contestants run in one process on one thread, in turns, on the same channels_last tensors, and every figure is a
-median, so a ratio means something on a noisy machine. A result that is wrong is never timed.
+median, so a ratio means something on a noisy machine. A result that is wrong is never timed. Freed memory is kept by
+the process: fresh pages for a result otherwise cost more than the operator that fills them.
 
     python benchmarks/op.py [--repeats 7] [--out benchmarks/results/op.json]
 """
@@ -18,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from calm import keep_freed_memory
 
 from invnas.ops import backend_of, cpu, reference, shift
 from invnas.ops.geometry import Window, same_padding
@@ -132,6 +134,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "op.json")
     arguments = parser.parse_args()
+    keep_freed_memory()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     if reason := cpu.why_not():

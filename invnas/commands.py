@@ -8,7 +8,6 @@ import sys
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from invnas.errors import BadInput
 from invnas.experiment import Experiment, parse_count
@@ -17,8 +16,8 @@ from invnas.search.live import LiveView
 from invnas.search.loop import Engine, search
 from invnas.search.sampler import make_sampler
 from invnas.shipped import find
-from invnas.space import Space, load_space
-from invnas.space_check import Caps, SpaceCheck, check_space, smallest
+from invnas.space import load_space
+from invnas.space_check import Caps, SpaceCheck, check_space, smallest_within
 
 _PACKAGES = ("invnas", "torch", "lightning", "torchmetrics", "optuna", "numpy")
 
@@ -61,7 +60,9 @@ def run_search(experiment: Experiment, run_dir: str | Path, *, quiet: bool = Fal
     with quiet_lightning():
         make_trainer(experiment.recipe)  # a precision Lightning does not know is refused here, not by every trial
     data, facts = open_data(experiment.data)
-    _check_caps(space, experiment, pricer(facts.input_shape, facts.classes))
+    caps = Caps(experiment.max_macs, experiment.max_parameters)
+    if str(caps):
+        smallest_within(space, pricer(facts.input_shape, facts.classes), caps, experiment.seed)
     run = Run.create(
         run_dir,
         experiment,
@@ -93,16 +94,6 @@ def resume_search(run_dir: str | Path, trials: str | int | None = None, *, quiet
         with run.locked():
             run.extend(wanted)
     return _continue(run, quiet)
-
-
-def _check_caps(space: Space, experiment: Experiment, price: Any) -> None:
-    caps = Caps(experiment.max_macs, experiment.max_parameters)
-    if str(caps):
-        cost = smallest(space, price, experiment.seed, key=caps.excess)[2]
-        if reason := caps.reason(cost):
-            raise BadInput(
-                f"nothing in the space {space.name} is within {caps}: of the smallest architecture, {reason}"
-            )
 
 
 def _continue(run: Run, quiet: bool) -> Run:

@@ -85,6 +85,18 @@ def smallest(space: Space, price: Price, seed: int = 0, key: Callable[[Cost], fl
     return min((_descend(space, price, start, rng, rank) for start in starts), key=lambda priced: rank(priced[2]))
 
 
+def smallest_within(space: Space, price: Price, caps: Caps, seed: int = 0) -> Priced:
+    """Return the architecture that stays furthest below its caps, or without caps the cheapest.
+
+    Raises:
+        BadInput: If no architecture of the space is valid, or none is within the caps.
+    """
+    found = smallest(space, price, seed, caps.excess if str(caps) else None)
+    if reason := caps.reason(found[2]):
+        raise BadInput(f"nothing in the space {space.name} is within {caps}: of the smallest architecture, {reason}")
+    return found
+
+
 def _descend(space: Space, price: Price, best: Priced, rng: random.Random, rank: Callable[[Cost], float]) -> Priced:
     misses = 0
     while misses < _PATIENCE:

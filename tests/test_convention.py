@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from invnas import Bottleneck, HybridNet, Involution, PlainStem, Stage
 from invnas.architecture import Architecture
@@ -20,7 +19,6 @@ from invnas.errors import BadInput
 from invnas.measurement import CONVENTIONS, total
 from invnas.nn import Involution2d, build
 from invnas.nn.blocks import ResidualBottleneck
-from invnas.ops import involution2d
 from invnas.space import load_space
 from invnas.zoo import DEPTHS, STRIDES, WIDTHS, rednet, resnet
 
@@ -45,29 +43,6 @@ def test_resnets_have_the_published_flops(depth: int, exact: float) -> None:
     assert giga(resnet(depth), 4) == exact
 
 
-@dataclass(frozen=True)
-class OneLinear:
-    """Involution whose kernels are one linear map of a pixel: the row of the paper without a bottleneck."""
-
-    kernel_size: int = 7
-    group_channels: int = 16
-
-    def build(self, channels: int, stride: int) -> nn.Module:
-        return OneLinearModule(self, channels, stride)
-
-
-class OneLinearModule(nn.Module):
-    def __init__(self, value: OneLinear, channels: int, stride: int) -> None:
-        super().__init__()
-        self.size, self.stride, self.groups = value.kernel_size, stride, channels // value.group_channels
-        self.span = nn.Conv2d(channels, self.size**2 * self.groups, 1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        kernels = self.span(F.avg_pool2d(x, self.stride) if self.stride > 1 else x)
-        kernels = kernels.unflatten(1, (self.groups, self.size**2))
-        return involution2d(x, kernels, self.size, self.stride, 1, self.size // 2)
-
-
 def ablation(spatial: Callable[[int], Any]) -> Architecture:
     """Return RedNet-50 with a plain stem, and in each block the operator for so many channels."""
     stages = (
@@ -88,7 +63,7 @@ def ablation(spatial: Callable[[int], Any]) -> Architecture:
         pytest.param(lambda channels: Involution(7, 4), 18.453, 3.037, id="C/G=4"),
         pytest.param(lambda channels: Involution(7, 16), 15.530, 2.552, id="C/G=16"),
         pytest.param(lambda channels: Involution(7, channels), 14.603, 2.409, id="C/G=C"),
-        pytest.param(lambda channels: OneLinear(), 18.102, 2.972, id="one linear"),
+        pytest.param(lambda channels: Involution(7, 16, None), 18.102, 2.972, id="one linear"),
         pytest.param(lambda channels: Involution(7, 16, 1), 19.367, 3.182, id="r=1"),
         pytest.param(lambda channels: Involution(7, 16, 4), 15.530, 2.552, id="r=4"),
         pytest.param(lambda channels: Involution(7, 16, 16), 14.571, 2.395, id="r=16"),

@@ -16,7 +16,7 @@ from invnas.search.events import Event, Rejected
 from invnas.search.random_sampler import RandomSampler
 from invnas.search.sampler import Sampler
 from invnas.space import Space
-from invnas.space_check import Caps, Price, smallest
+from invnas.space_check import Caps, Price, smallest_within
 
 #: Proposals in a row the sampler may see rejected before others are tried in its place: each costs TPE 10 ms and more,
 #: and asking 20 times finds no better fronts. A uniform sampler is never stuck, only unlucky, and must stay uniform.
@@ -125,7 +125,7 @@ class Proposer:
             for _ in range(DRAWS):
                 yield self._space.draw(self._rng)
         if not self._accepted:  # the caps may keep so little that no draw hits it
-            yield self._smallest()
+            yield smallest_within(self._space, self._price, self._caps)[0]
         if self._space.size <= ENUMERABLE:
             yield from self._every_other()
         else:
@@ -143,12 +143,3 @@ class Proposer:
             self._rng.shuffle(self._rest)
         while self._rest:
             yield self._rest.pop()
-
-    def _smallest(self) -> Decisions:
-        decisions, _, cost = smallest(self._space, self._price, key=self._caps.excess if str(self._caps) else None)
-        if self._caps.reason(cost):
-            raise BadInput(
-                f"no architecture of the space {self._space.name} is within {self._caps}: "
-                f"the smallest costs {cost.macs:,} MACs and {cost.parameters:,} parameters"
-            )
-        return decisions

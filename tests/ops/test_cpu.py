@@ -224,7 +224,7 @@ def test_a_missing_library_falls_back_and_says_so_once(
     size: tuple[int, int], monkeypatch: pytest.MonkeyPatch, fresh_loader: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(cpu, "library_path", lambda: None)
-    caplog.set_level(logging.INFO, "invnas")
+    caplog.set_level(logging.WARNING, "invnas")
     window = Window(7, padding=3)
     x, kernels, grad = operands((window, 2, 2, 4, size), torch.float32)
     for value, want in zip(all_three(x, kernels, grad, window), truth(x, kernels, grad, window), strict=True):

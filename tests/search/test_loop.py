@@ -116,7 +116,8 @@ def test_caps_that_exclude_everything_name_the_smallest(tmp_path: Path) -> None:
         with run.locked(), pytest.raises(BadInput) as error:
             go(run, engine)
         cost = smallest(run.space, price, key=lambda cost: cost.parameters if i else cost.macs)[2]
-        assert f"the smallest costs {cost.macs:,} MACs" in str(error.value)
+        spent = f"{cost.parameters:,} parameters are" if i else f"{cost.macs:,} MACs are"
+        assert f"of the smallest architecture, {spent} more than" in str(error.value)
         assert f"within {' and '.join(f'{name}={cap:,}' for name, cap in caps.items())}" in str(error.value)
         assert not engine.submitted
         assert engine.closed

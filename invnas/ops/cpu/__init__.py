@@ -34,7 +34,7 @@ def library_path() -> Path | None:
 
 @functools.cache
 def library() -> ctypes.CDLL | str:
-    """Return the loaded library, or the reason why there is none, which is also logged once."""
+    """Return the loaded library, or the reason why there is none, which is also a warning in the log, once."""
     path = library_path()
     if path is None:
         reason = "this installation has no compiled library: no C++ compiler was found when invnas was built"
@@ -43,7 +43,7 @@ def library() -> ctypes.CDLL | str:
             return _typed(ctypes.CDLL(str(path)))
         except (OSError, AttributeError) as problem:
             reason = f"the compiled library does not load: {problem}"
-    logging.getLogger("invnas").info("involution on the CPU runs as shift-and-accumulate: %s", reason)
+    logging.getLogger("invnas").warning("involution on the CPU runs as shift-and-accumulate: %s", reason)
     return reason
 
 
