@@ -30,7 +30,7 @@ _NAMES = {
 
 
 def why_not(device: torch.device) -> str | None:
-    """Return why this backend cannot run on a device, or None when it can; logged once."""
+    """Return why this backend cannot run on a device, or None when it can; on a GPU, a warning once."""
     index = device.index
     if index is None and torch.cuda.is_available():
         index = torch.cuda.current_device()
@@ -42,8 +42,8 @@ def _reason(index: int | None) -> str | None:
     reason = requirements.reason(requirements.gather(index))
     if reason is None and index is not None:
         reason = requirements.trial(index)
-    if reason:
-        logging.getLogger("invnas").info("involution on CUDA devices runs as shift-and-accumulate: %s", reason)
+    if reason and index is not None:
+        logging.getLogger("invnas").warning("involution on CUDA devices runs as shift-and-accumulate: %s", reason)
     return reason
 
 
