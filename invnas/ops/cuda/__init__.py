@@ -42,8 +42,9 @@ def _reason(index: int | None) -> str | None:
     reason = requirements.reason(requirements.gather(index))
     if reason is None and index is not None:
         reason = requirements.trial(index)
-    if reason and index is not None:
-        logging.getLogger("invnas").warning("involution on CUDA devices runs as shift-and-accumulate: %s", reason)
+    if reason:
+        level = logging.INFO if index is None else logging.WARNING  # without a GPU nothing is missed
+        logging.getLogger("invnas").log(level, "involution on CUDA devices runs as shift-and-accumulate: %s", reason)
     return reason
 
 
