@@ -159,7 +159,7 @@ def test_options_win_over_the_file_wherever_they_stand(call: Call, tmp_path: Pat
         assert found["sampler_args"] == {"population": 4}
 
 
-@pytest.mark.parametrize("name", ["digits", "cifar10", "imagenet"])
+@pytest.mark.parametrize("name", ["digits", "cifar10", "imagenet", "ablation"])
 def test_shipped_experiments_are_whole(call: Call, name: str) -> None:
     assert call("search", name, "--print_config")[0] == 0
     assert name in call("list")[1]
