@@ -247,7 +247,7 @@ def train(
         activation_bytes=cost.activation_bytes,
         epochs=recipe.epochs,
         train_seconds=time.perf_counter() - start,
-        backend=backend_of(module.device),
+        backend=backend_of(trainer.strategy.root_device),  # the module itself is back on the CPU by now
         device=device_name(),
     )
 

@@ -42,12 +42,10 @@ def _backends() -> dict[str, dict[str, str | None]]:
 
     from invnas.ops import backend_of, why_not
 
-    found: dict[str, dict[str, str | None]] = {"cpu": {"backend": backend_of("cpu"), "why_not": why_not("cpu")}}
-    if torch.cuda.is_available():
-        found["cuda"] = {"backend": backend_of("cuda"), "why_not": why_not("cuda")}
-    else:
-        found["cuda"] = {"backend": None, "why_not": "torch finds no CUDA device on this machine"}
-    return found
+    here = {"cpu": True, "cuda": torch.cuda.is_available()}
+    return {
+        kind: {"backend": backend_of(kind) if there else None, "why_not": why_not(kind)} for kind, there in here.items()
+    }
 
 
 def _extras() -> dict[str, dict[str, Any]]:

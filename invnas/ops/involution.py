@@ -4,8 +4,9 @@ Forward, gradient of the input and gradient of the kernels are bilinear and clos
 each of the three are the other two, so double backward needs nothing new. A faster backend is one more
 implementation of these three for its dispatch key; everything else here stays.
 
-On CPUs the C++ of invnas.ops.cpu computes them, or shift-and-accumulate where that was not built. The environment
-variable INVNAS_BACKEND, read once at import, asks for one of them: `shift`, or `cpu`, which is then an error to miss.
+On CPUs the C++ of invnas.ops.cpu computes them, on NVIDIA GPUs the kernels of invnas.ops.cuda, and where one of them
+cannot run, shift-and-accumulate. The environment variable INVNAS_BACKEND, read once at import, asks for one of them:
+`shift` for it everywhere; `cpu` or `cuda`, which is then an error to miss.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ import torch
 from torch.utils.flop_counter import register_flop_formula
 
 from invnas.errors import BadInput
-from invnas.ops import cpu, shift
+from invnas.ops import cpu, cuda, shift
 from invnas.ops.geometry import Window, check, check_products
 
 Tensor = torch.Tensor
 
-_SWITCH = "INVNAS_BACKEND"  # shift or cpu, read once: for benchmarks and debugging
+_SWITCH = "INVNAS_BACKEND"  # shift, cpu or cuda, read once: for benchmarks and debugging
 _GEOMETRY = "int kernel_size, int stride, int dilation, int padding"
 _library = torch.library.Library("invnas", "DEF")
 _library.define(f"involution2d(Tensor input, Tensor kernels, {_GEOMETRY}) -> Tensor")
@@ -84,25 +85,29 @@ def window_products(
 
 def why_not(device: str | torch.device) -> str | None:
     """Return why the native backend does not compute involution on a device, or None when it does."""
-    kind = torch.device(device).type
-    if kind != "cpu":
-        return f"there is no native backend for {kind} devices"
+    where = torch.device(device)
+    if where.type not in ("cpu", "cuda"):
+        return f"there is no native backend for {where.type} devices"
     if _forced == "shift":
         return f"{_SWITCH}=shift asks for shift-and-accumulate"
-    return cpu.why_not()
+    return cpu.why_not() if where.type == "cpu" else cuda.why_not(where)
 
 
 def backend_of(device: str | torch.device) -> str:
     """Return the name of the backend that computes involution on a device."""
-    return "shift (pure torch)" if why_not(device) else f"cpu (C++, {cpu.instruction_set()})"
+    where = torch.device(device)
+    if why_not(where):
+        return "shift (pure torch)"
+    return f"cpu (C++, {cpu.instruction_set()})" if where.type == "cpu" else cuda.name(where)
 
 
 def _forced_backend() -> str:
     wanted = os.environ.get(_SWITCH, "")
-    if wanted not in ("", "shift", "cpu"):
-        raise BadInput(f"`{_SWITCH}` must be shift or cpu, but got `{wanted}`")
-    if wanted == "cpu" and (reason := cpu.why_not()):
-        raise BadInput(f"`{_SWITCH}` asks for `cpu`, but {reason}")
+    if wanted not in ("", "shift", "cpu", "cuda"):
+        raise BadInput(f"`{_SWITCH}` must be shift, cpu or cuda, but got `{wanted}`")
+    missing = {"cpu": cpu.why_not, "cuda": lambda: cuda.why_not(torch.device("cuda"))}
+    if wanted in missing and (reason := missing[wanted]()):
+        raise BadInput(f"`{_SWITCH}` asks for `{wanted}`, but {reason}")
     return wanted
 
 
@@ -145,27 +150,37 @@ def _grad_kernels(grad: Tensor, input: Tensor, *sizes: int) -> Tensor:
     return result if result.stride() == empty.stride() else empty.copy_(result)
 
 
-def _cpu_forward(input: Tensor, kernels: Tensor, *geometry: int) -> Tensor:
-    if cpu.why_not():
+def _native(tensor: Tensor) -> Any:
+    """Return the backend that computes on the device of a tensor, or None."""
+    if tensor.is_cuda:
+        return None if cuda.why_not(tensor.device) else cuda
+    return None if cpu.why_not() else cpu
+
+
+def _native_forward(input: Tensor, kernels: Tensor, *geometry: int) -> Tensor:
+    backend = _native(input)
+    if backend is None:
         return _forward(input, kernels, *geometry)
     output = _empty_output(input, kernels)
-    cpu.forward(input, kernels, output, geometry)
+    backend.forward(input, kernels, output, geometry)
     return output
 
 
-def _cpu_grad_input(grad: Tensor, kernels: Tensor, *sizes: int) -> Tensor:
-    if cpu.why_not():
+def _native_grad_input(grad: Tensor, kernels: Tensor, *sizes: int) -> Tensor:
+    backend = _native(grad)
+    if backend is None:
         return _grad_input(grad, kernels, *sizes)
     output = _empty_input(grad, kernels, *sizes)
-    cpu.grad_input(grad, kernels, output, sizes[:4])
+    backend.grad_input(grad, kernels, output, sizes[:4])
     return output
 
 
-def _cpu_grad_kernels(grad: Tensor, input: Tensor, *sizes: int) -> Tensor:
-    if cpu.why_not():
+def _native_grad_kernels(grad: Tensor, input: Tensor, *sizes: int) -> Tensor:
+    backend = _native(grad)
+    if backend is None:
         return _grad_kernels(grad, input, *sizes)
     output = _empty_kernels(grad, *sizes)
-    cpu.grad_kernels(grad, input, output, sizes[:4])
+    backend.grad_kernels(grad, input, output, sizes[:4])
     return output
 
 
@@ -190,15 +205,15 @@ def _cast_under_autocast(name: str, device: str) -> None:
 
 
 _forced = _forced_backend()
-for _name, _any_device, _on_cpu in (
-    ("involution2d", _forward, _cpu_forward),
-    ("involution2d_grad_input", _grad_input, _cpu_grad_input),
-    ("involution2d_grad_kernels", _grad_kernels, _cpu_grad_kernels),
+for _name, _any_device, _where_native in (
+    ("involution2d", _forward, _native_forward),
+    ("involution2d_grad_input", _grad_input, _native_grad_input),
+    ("involution2d_grad_kernels", _grad_kernels, _native_grad_kernels),
 ):
     _library.impl(_name, _any_device, "CompositeExplicitAutograd")
     if _forced != "shift":
-        _library.impl(_name, _on_cpu, "CPU")
-
+        _library.impl(_name, _where_native, "CPU")
+        _library.impl(_name, _where_native, "CUDA")
     for _kind in ("cpu", "cuda"):
         _cast_under_autocast(_name, _kind)
 

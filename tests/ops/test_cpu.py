@@ -249,7 +249,7 @@ def test_a_broken_library_is_a_reason_not_an_error(
 
 @pytest.mark.parametrize(
     ("switch", "expected"),
-    [("shift", "shift (pure torch)"), ("cpu", "cpu (C++"), ("gpu", "must be shift or cpu, but got `gpu`")],
+    [("shift", "shift (pure torch)"), ("cpu", "cpu (C++"), ("gpu", "must be shift, cpu or cuda, but got `gpu`")],
 )
 def test_the_switch_is_read_once_at_import(switch: str, expected: str) -> None:
     if switch == "cpu" and cpu.why_not():

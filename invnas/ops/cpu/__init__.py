@@ -1,9 +1,7 @@
 """Involution on CPUs in C++: float32 and float64 over channels-last memory, threads of torch.
 
-One rule for memory: the loops read and write maps as (B, H, W, C) and kernels as (B, H', W', G, K * K). A
-channels_last map, and the channels_last result of a 1x1 convolution seen as (B, G, K * K, H', W'), are that already
-and are used where they lie. Anything else is copied into it once, and a result that must be contiguous is copied out
-once. Half precision is computed in float32: its operands and its result are cast, one copy each.
+Memory is what invnas.ops.layout says. Half precision is computed in float32: its operands and its result are cast, one
+copy each.
 """
 
 from __future__ import annotations
@@ -19,11 +17,11 @@ import torch
 
 from invnas.errors import BadInput, InvnasError
 from invnas.ops.geometry import Window
+from invnas.ops.layout import check_sizes, dense_kernels, dense_map, workspace
 
 Tensor = torch.Tensor
 
 _PRECISE = (torch.float32, torch.float64)
-_TAPS_LAST = (0, 3, 4, 1, 2)  # (B, G, K * K, H', W') to (B, H', W', G, K * K), and back
 
 
 def library_path() -> Path | None:
@@ -85,17 +83,20 @@ def _function(name: str, dtype: torch.dtype) -> Any:
 
 def forward(input: Tensor, kernels: Tensor, output: Tensor, geometry: tuple[int, ...]) -> None:
     """Write the involution of `input` by `kernels` into `output`; `geometry` is (K, stride, dilation, padding)."""
-    _run("forward", _map(input), _kernels(kernels), output, (input.shape, kernels.shape, output.shape, geometry))
+    shapes = (input.shape, kernels.shape, output.shape, geometry)
+    _run("forward", dense_map(_precise(input)), dense_kernels(_precise(kernels)), output, shapes)
 
 
 def grad_input(grad: Tensor, kernels: Tensor, output: Tensor, geometry: tuple[int, ...]) -> None:
     """Write the gradient of the input into `output` from that of the result."""
-    _run("grad_input", _map(grad), _kernels(kernels), output, (output.shape, kernels.shape, grad.shape, geometry))
+    shapes = (output.shape, kernels.shape, grad.shape, geometry)
+    _run("grad_input", dense_map(_precise(grad)), dense_kernels(_precise(kernels)), output, shapes)
 
 
 def grad_kernels(grad: Tensor, input: Tensor, output: Tensor, geometry: tuple[int, ...]) -> None:
     """Write the gradient of the kernels into `output` from that of the result."""
-    _run("grad_kernels", _map(grad), _map(input), output, (input.shape, output.shape, grad.shape, geometry))
+    shapes = (input.shape, output.shape, grad.shape, geometry)
+    _run("grad_kernels", dense_map(_precise(grad)), dense_map(_precise(input)), output, shapes)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -104,60 +105,23 @@ def _sizes(
 ) -> tuple[Any, int]:
     """Return the sizes as the library reads them, and their address.
 
-    The library trusts them, so they are checked here, once for every set of shapes, however the operator was called.
+    The library trusts them, so they are checked here, once for every set of shapes.
     """
-    window = Window(*geometry)
-    batch, channels, *size = input
-    groups, out = kernels[1], [window.out(side) for side in size]
-    fits = groups > 0 and channels % groups == 0 and list(output) == [batch, channels, *out]
-    if not fits or list(kernels) != [batch, groups, window.taps, *out]:
-        shapes = f"`input` {tuple(input)}, `kernels` {tuple(kernels)} and an output {tuple(output)}"
-        raise BadInput(f"the shapes of involution must fit {window}, but got {shapes}")
-    sizes = (batch, channels, groups, *size, *out, *geometry, threads)
+    check_sizes(input, kernels, output, Window(*geometry))
+    sizes = (*input[:2], kernels[1], *input[2:], *output[2:], *geometry, threads)
     array = (ctypes.c_int64 * len(sizes))(*sizes)
     return array, ctypes.addressof(array)
-
-
-def _map(tensor: Tensor) -> Tensor:
-    """Return a map in the memory and the precision of the loops: itself when it is in them already."""
-    return _precise(tensor).contiguous(memory_format=torch.channels_last)
-
-
-def _kernels(tensor: Tensor) -> Tensor:
-    """Return the same for kernels."""
-    precise = _precise(tensor)
-    return precise if _taps_last(precise) else precise.permute(_TAPS_LAST).contiguous()
-
-
-def _taps_last(kernels: Tensor) -> bool:
-    _, groups, taps, height, width = kernels.shape
-    pixel = groups * taps
-    if kernels.stride() == (height * width * pixel, taps, 1, width * pixel, pixel):
-        return True  # a view costs two microseconds, and only sides of 1 need it
-    return kernels.permute(_TAPS_LAST).is_contiguous()
 
 
 def _precise(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype in _PRECISE else tensor.to(torch.float32)
 
 
-def _workspace(output: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return where the loops write: `output` itself, or room for a result that must then be copied."""
-    dense = output.is_contiguous(memory_format=torch.channels_last) if output.dim() == 4 else _taps_last(output)
-    if dense and output.dtype == dtype:
-        return output
-    if output.dim() == 4:
-        return torch.empty_like(output, dtype=dtype, memory_format=torch.channels_last)
-    return torch.empty_like(output.permute(_TAPS_LAST), dtype=dtype, memory_format=torch.contiguous_format).permute(
-        _TAPS_LAST
-    )
-
-
 def _run(name: str, first: Tensor, second: Tensor, output: Tensor, shapes: tuple[Any, ...]) -> None:
     if first.dtype != second.dtype:
         raise BadInput(f"the tensors of involution must share one dtype, but got {first.dtype} and {second.dtype}")
     sizes, address = _sizes(*shapes, torch.get_num_threads())
-    written = _workspace(output, first.dtype)
+    written = workspace(output, first.dtype)
     if _function(name, first.dtype)(first.data_ptr(), second.data_ptr(), written.data_ptr(), address):
         raise MemoryError(f"involution had no memory for its bookkeeping at sizes {tuple(sizes)}")
     if written is not output:

@@ -1,0 +1,265 @@
+"""How a kernel is launched: plain numbers, neither torch nor CuPy.
+
+Every size is an argument of the kernels, so a new batch, map, channel count or group count compiles nothing.
+
+A block computes a tile of pixels for a slice of the channels: whole groups, or a part of one wide group. Its threads
+are (channel vector, strip of neighbouring pixels, row). The kernel values of the tile lie in shared memory, which
+bounds the tile; among the tiles that fit, the one that moves the fewest bytes through the L2 cache is taken.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from invnas.ops.cuda.variant import KERNELS, SIZE, Variant, choose, variants
+
+if TYPE_CHECKING:
+    from invnas.ops.geometry import Window
+
+__all__ = ["FIELDS", "KERNELS", "Launch", "Variant", "plan", "source", "variants"]
+
+_THREADS = 256  # in a block; the text has the same number
+_THREADS_WALK = 448  # in a block of the compiled gradient of the input, which needs K rows of threads
+_LANES = 16  # channel vectors of a slice, where groups are narrower
+_SHARED = 48 * 1024  # what every device grants a block without asking
+
+_TEXT = ("types.cuh", "tile.cuh", "forward.cuh", "grad_input.cuh", "grad_kernels.cuh", "involution.cu")
+
+# struct Sizes, in this order.
+FIELDS = tuple(
+    "batch channels groups group_channels in_height in_width out_height out_width kernel_size stride dilation padding "
+    "slices slice_groups parts group_lanes tiles_x tiles_y tile_rows "
+    "word pixel_pitch strip_pitch staged tap_step".split()
+)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One launch: what is called, by how many threads, with which numbers.
+
+    Attributes:
+        variant: What is called.
+        grid: Blocks.
+        block: Threads of a block.
+        shared_bytes: Shared memory of a block.
+        sizes: The int64 fields of `struct Sizes`, named by FIELDS.
+    """
+
+    variant: Variant
+    grid: tuple[int, int, int]
+    block: tuple[int, int, int]
+    shared_bytes: int
+    sizes: tuple[int, ...]
+
+
+@functools.cache
+def source() -> str:
+    """Return the text of the kernels, in one piece."""
+    folder = Path(__file__).parent
+    return "".join((folder / name).read_text() for name in _TEXT)
+
+
+@functools.lru_cache(maxsize=1024)
+def plan(
+    kernel: str,
+    dtype: str,
+    batch: int,
+    channels: int,
+    groups: int,
+    size: tuple[int, int],
+    out: tuple[int, int],
+    window: Window,
+    alignment: int,
+    shared_limit: int = _SHARED,
+) -> Launch:
+    """Return how one call is launched.
+
+    Args:
+        kernel: "forward", "grad_input" or "grad_kernels".
+        dtype: "float32", "float64", "float16" or "bfloat16".
+        batch: Images, at least 1.
+        channels: C, a multiple of `groups`.
+        groups: G.
+        size: (H, W) of the input, at least 1 x 1.
+        out: (H', W') of the output, at least 1 x 1.
+        window: K, stride, dilation, padding.
+        alignment: Largest power of two that divides every address, at least the size of an element; 16 is enough.
+        shared_limit: Bytes of shared memory a block may have.
+    """
+    variant = choose(kernel, dtype, channels // groups, window, alignment)
+    case = _Case(variant, batch, channels, groups, size, out, window, min(alignment, 16), shared_limit)
+    return case.launch()
+
+
+@dataclass(frozen=True)
+class _Slice:
+    """Which channels a block computes: whole groups, or a part of one group that is wider than a slice."""
+
+    groups: int
+    parts: int
+    group_lanes: int  # threads that share a group
+
+    @property
+    def lanes(self) -> int:
+        return self.groups * self.group_lanes
+
+
+@dataclass(frozen=True)
+class _Tile:
+    slice: _Slice
+    strips: int
+    rows: int  # of threads
+    height: int  # rows of pixels
+    word: int = 1  # bytes of one copy between global and shared memory
+    pixel_pitch: int = 0  # elements from pixel to pixel in shared memory, and from strip to strip
+    strip_pitch: int = 0
+    shared_bytes: int = 0
+
+    @property
+    def staged(self) -> bool:
+        return self.shared_bytes > 0
+
+
+@dataclass(frozen=True)
+class _Case:
+    variant: Variant
+    batch: int
+    channels: int
+    groups: int
+    size: tuple[int, int]
+    out: tuple[int, int]
+    window: Window
+    alignment: int
+    shared_limit: int
+
+    @property
+    def walks(self) -> bool:
+        """Whether K rows of threads walk down the map together."""
+        return self.variant.kernel == "grad_input" and self.variant.kernel_size > 0
+
+    @property
+    def map(self) -> tuple[int, int]:
+        """Sides of the map that is cut into tiles."""
+        return self.size if self.variant.kernel == "grad_input" else self.out
+
+    def launch(self) -> Launch:
+        variant = self.variant
+        if variant.kernel_size == 0 and variant.kernel == "grad_kernels":  # one kernel value a thread
+            elements = self.batch * math.prod(self.out) * self.groups * self.window.taps
+            return self._launch((math.ceil(elements / _THREADS), 1, 1), (_THREADS, 1, 1), (0,) * 11, 0)
+        tile = self._best()
+        if variant.kernel_size and not tile.staged:  # only the other form can do without shared memory
+            return replace(self, variant=replace(variant, kernel_size=0, stride=0)).launch()
+        cut = tile.slice
+        across, down = math.ceil(self.map[1] / (tile.strips * self.variant.strip)), math.ceil(self.map[0] / tile.height)
+        slices = self.groups * cut.parts if cut.parts > 1 else math.ceil(self.groups / cut.groups)
+        numbers = (slices, cut.groups, cut.parts, cut.group_lanes, across, down, tile.height)
+        shared = (tile.word, tile.pixel_pitch, tile.strip_pitch, int(tile.staged))
+        blocks = slices * across * down * self.batch
+        return self._launch((blocks, 1, 1), (cut.lanes, tile.strips, tile.rows), numbers + shared, tile.shared_bytes)
+
+    def _launch(
+        self, grid: tuple[int, int, int], block: tuple[int, int, int], numbers: tuple[int, ...], shared_bytes: int
+    ) -> Launch:
+        window = self.window
+        geometry = (window.kernel_size, window.stride, window.dilation, window.padding)
+        shapes = (
+            self.batch,
+            self.channels,
+            self.groups,
+            self.channels // self.groups,
+            *self.size,
+            *self.out,
+            *geometry,
+        )
+        step = window.stride // math.gcd(window.stride, window.dilation)
+        return Launch(self.variant, grid, block, shared_bytes, (*shapes, *numbers, step))
+
+    def _best(self) -> _Tile:
+        """Return the cheapest tile, of narrower slices where the kernel values of a wide one do not fit."""
+        for cut in self._slices():
+            shapes = self._shapes(cut)
+            tiles = [tile for shape in shapes if (tile := self._fitted(cut, *shape)).shared_bytes <= self.shared_limit]
+            if tiles:
+                return min(tiles, key=self._cost)
+        return min((_Tile(cut, *shape) for shape in self._shapes(cut)), key=self._cost)
+
+    def _slices(self) -> Iterator[_Slice]:
+        """Return slices from the wanted width down to one group."""
+        vectors = self.channels // self.groups // self.variant.vector
+        if self.variant.kernel == "grad_kernels":
+            lanes, parts = math.gcd(vectors, self.variant.strip), 1
+        else:
+            parts = math.ceil(vectors / 32)
+            lanes = math.ceil(vectors / parts)
+        wanted = max(1, (_LANES // 2 if self.walks else _LANES) // lanes)
+        wanted = math.ceil(self.groups / math.ceil(self.groups / wanted))  # no slice much emptier than the others
+        while wanted:
+            yield _Slice(wanted, parts, lanes)
+            wanted //= 2
+
+    def _shapes(self, cut: _Slice) -> Iterator[tuple[int, int, int]]:
+        """Return strips, rows of threads and rows of pixels of every tile worth a thought."""
+        strips = math.ceil(self.map[1] / self.variant.strip)
+        if self.walks:
+            most = max(1, _THREADS_WALK // (cut.lanes * self.variant.kernel_size))
+            for height in sorted({min(side, self.map[0]) for side in (4, 7, 8, 14, 16, 28, 32, 56)}):
+                yield from ((count, self.variant.kernel_size, height) for count in range(1, min(most, strips) + 1))
+            return
+        for count in range(1, min(_THREADS // cut.lanes, strips, 64) + 1):
+            for rows in range(1, min(_THREADS // cut.lanes // count, self.map[0], 64) + 1):
+                yield count, rows, rows
+
+    def _fitted(self, cut: _Slice, strips: int, rows: int, height: int) -> _Tile:
+        """Return a tile with its room in shared memory."""
+        variant, taps = self.variant, self.window.taps
+        if variant.kernel == "grad_input" and not self.walks:
+            return _Tile(cut, strips, rows, height)
+        size = SIZE[variant.dtype]
+        chunk = cut.groups * taps
+        word = math.gcd(self.alignment, self.groups * taps * size, chunk * size, 16)
+        strip = variant.strip * chunk
+        pitch = strip + _pad(size, word, cut.lanes, cut.group_lanes, taps, strip)
+        if self.walks:  # two rows of the output, with what the windows of the last strip reach beyond it
+            count = 2 * math.ceil((strips * variant.strip + variant.kernel_size - 1) / variant.strip)
+        else:
+            count = strips * height
+        return _Tile(cut, strips, rows, height, word, chunk, pitch, count * pitch * size)
+
+    def _cost(self, tile: _Tile) -> float:
+        """Return about how many elements pass the L2 cache for one of the result, idle threads counted as waste."""
+        K, stride, (height, width) = self.window.kernel_size, self.window.stride, self.map
+        across, pixels = tile.strips * self.variant.strip, tile.height * tile.strips * self.variant.strip
+        tiles = math.ceil(height / tile.height) * math.ceil(width / across)
+        kernels = self.window.taps * self.groups / self.channels
+        reach = min((tile.height - 1) * stride + K, self.size[0]) * min((across - 1) * stride + K, self.size[1])
+        halo = reach / min(pixels, height * width)
+        threads = tile.slice.lanes * tile.strips * tile.rows
+        bytes_moved = (1 + kernels) * halo + 1 if self.walks else halo + kernels + 1
+        # Too few threads a block hide no latency, too few blocks fill no device.
+        blocks = tiles * self.batch * max(1, self.groups // tile.slice.groups) * tile.slice.parts
+        return bytes_moved * (tiles * pixels / (height * width)) * (1 + 24 / threads) * (1 + 64 / blocks)
+
+
+@functools.cache
+def _pad(size: int, word: int, lanes: int, group_lanes: int, taps: int, strip: int) -> int:
+    """Return the elements between strips of `strip` elements with the fewest bank conflicts among one warp."""
+
+    def wavefronts(pad: int) -> int:
+        total = 0
+        for offset in range(2):  # the taps move all threads alike; only the halves of a word differ
+            banks: dict[int, set[int]] = {}
+            for thread in range(32):
+                at = thread // lanes * (strip + pad) + thread % lanes // group_lanes * taps + offset
+                address = at * size // 4
+                banks.setdefault(address % 32, set()).add(address)
+            total += max(map(len, banks.values()))
+        return total
+
+    step = max(1, word // size)
+    return min(range(0, 16 * step, step), key=lambda pad: (wavefronts(pad), pad))

@@ -1,0 +1,108 @@
+// Sizes, which thread computes what, and kernel values on their way to and from shared memory.
+
+struct Sizes {  // plan.FIELDS
+    i64 batch, channels, groups, group_channels, in_height, in_width, out_height, out_width;
+    i64 kernel_size, stride, dilation, padding;
+    i64 slices, slice_groups, parts, group_lanes, tiles_x, tiles_y, tile_rows, word, pixel_pitch, strip_pitch, staged;
+    i64 tap_step;
+};
+
+// Neighbouring pixels of one thread where K is compiled in; plan._Case.strip says the same.
+constexpr int strip_pixels = 4;
+template <int K, int S>
+constexpr int products_strip = K > 7 || S > 1 ? 2 : 4;  // what 128 registers hold
+
+// The tile of a block: from pixel (y, x) of an image on, a slice of the groups from `group` on.
+struct Tile {
+    int image, y, x, group, part;
+};
+
+INVNAS_DEVICE Tile tile_of(const Sizes& n, int width) {
+    const unsigned slices = n.slices, across = n.tiles_x, down = n.tiles_y, parts = n.parts;
+    const unsigned slice = blockIdx.x % slices, place = blockIdx.x / slices;
+    Tile tile;
+    tile.group = parts > 1 ? slice / parts : slice * static_cast<unsigned>(n.slice_groups);
+    tile.part = parts > 1 ? slice % parts : 0;
+    tile.x = place % across * width;
+    tile.y = place / across % down * static_cast<unsigned>(n.tile_rows);
+    tile.image = place / across / down;
+    return tile;
+}
+
+// What a column of threads computes: which group of the slice, and from which channel on.
+struct Lane {
+    int group, channel;
+    bool works;
+};
+
+template <int V>
+INVNAS_DEVICE Lane lane_of(const Sizes& n, const Tile& tile) {
+    const unsigned lanes = n.group_lanes;
+    const unsigned first = (tile.part * lanes + threadIdx.x % lanes) * V;
+    Lane lane;
+    lane.group = threadIdx.x / lanes;
+    lane.channel = (tile.group + lane.group) * static_cast<int>(n.group_channels) + first;
+    lane.works = tile.group + lane.group < n.groups && first < n.group_channels;
+    return lane;
+}
+
+// Rows of a batch fit 32 bits, its pixels may not.
+INVNAS_DEVICE i64 pixel_of(int image, int height, int width, int y, int x) {
+    return static_cast<i64>(image * height + y) * width + x;
+}
+
+INVNAS_DEVICE bool within(int at, i64 size) { return static_cast<unsigned>(at) < static_cast<unsigned>(size); }
+
+// Where pixel i of a tile begins in shared memory. Strips lie apart so that threads of one warp meet other banks.
+template <int P>
+INVNAS_DEVICE int position(const Sizes& n, int i) {
+    return i / P * static_cast<int>(n.strip_pitch) + i % P * static_cast<int>(n.pixel_pitch);
+}
+
+// The kernel values of `rows` x `columns` pixels from (y, x) on, for the groups of a slice.
+struct Region {
+    int y, x, rows, columns;
+};
+
+// Move a region into shared memory or out of it: a warp takes a pixel, its threads neighbouring words. Pixels outside
+// the map come as zeros, and do not go.
+template <int bytes, bool in, int P, class T>
+INVNAS_DEVICE void move_words(T* shared, T* kernels, const Sizes& n, const Tile& tile, const Region& region) {
+    typedef Word<bytes> W;
+    const int taps = n.kernel_size * n.kernel_size, left = n.groups - tile.group, most = n.slice_groups;
+    const int words = (left < most ? left : most) * taps * static_cast<int>(sizeof(T)) / bytes;
+    const int warps = (thread_count() + 31) / 32, warp = thread_number() / 32, lane = thread_number() % 32;
+    const int lanes = thread_count() - warp * 32 < 32 ? thread_count() - warp * 32 : 32;
+    int row = 0, column = warp;
+    while (true) {
+        while (column >= region.columns) column -= region.columns, ++row;
+        if (row >= region.rows) break;
+        const int y = region.y + row, x = region.x + column;
+        const bool inside = within(y, n.out_height) && within(x, n.out_width);
+        W* here = reinterpret_cast<W*>(shared + position<P>(n, row * region.columns + column));
+        const i64 pixel = pixel_of(tile.image, n.out_height, n.out_width, y, x);
+        W* there = reinterpret_cast<W*>(kernels + (pixel * n.groups + tile.group) * taps);
+        for (int j = lane; j < words; j += lanes) {
+            if (!in) {
+                if (inside) there[j] = here[j];
+            } else if (!inside) {
+                here[j] = W{};
+            } else {
+                copy_async<bytes>(here + j, there + j);
+            }
+        }
+        column += warps;
+    }
+}
+
+template <bool in, int P, class T>
+INVNAS_DEVICE void move(T* shared, T* kernels, const Sizes& n, const Tile& tile, const Region& region) {
+    if (n.word == 16)
+        move_words<16, in, P>(shared, kernels, n, tile, region);
+    else if (n.word == 8)
+        move_words<8, in, P>(shared, kernels, n, tile, region);
+    else if (sizeof(T) <= 4 && n.word == 4)
+        move_words<sizeof(T) <= 4 ? 4 : 8, in, P>(shared, kernels, n, tile, region);
+    else if (sizeof(T) <= 2)
+        move_words<sizeof(T) <= 2 ? 2 : 8, in, P>(shared, kernels, n, tile, region);
+}

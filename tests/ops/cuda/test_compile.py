@@ -1,0 +1,61 @@
+"""Every variant compiles for every architecture, and takes what the design says it takes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from invnas.ops.cuda.plan import Variant, variants
+
+sys.path.insert(0, str(Path(__file__).parent))
+import resources
+from resources import Resources
+
+pytestmark = pytest.mark.skipif(resources.why_not() is not None, reason=str(resources.why_not()))
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Resources]:
+    compiled = resources.compile_all(tmp_path_factory.mktemp("compiled"))
+    return {(one.function, one.architecture): one for one in compiled}
+
+
+def test_every_variant_compiles_for_every_architecture(found: dict[tuple[str, str], Resources]) -> None:
+    expected = {(variant.function, name) for variant in variants() for name in resources.ARCHITECTURES}
+    assert found.keys() == expected
+
+
+def test_nothing_is_spilled_and_registers_leave_room_for_two_blocks(found: dict[tuple[str, str], Resources]) -> None:
+    assert [one for one in found.values() if one.spills or one.stack or one.registers > 128] == []
+    # Forward lives in fewer: 5 warps of every scheduler, or more.
+    forward = [one for one in found.values() if "forward" in one.function and "k7" in one.function]
+    assert max(one.registers for one in forward) <= 112
+
+
+def promised(variant: Variant) -> tuple[int, int]:
+    """Return the vector loads and the multiply-adds of one row of taps."""
+    K, stride = variant.kernel_size, variant.stride
+    gradient = variant.kernel == "grad_kernels"
+    pixels = 2 if gradient and (K > 7 or stride > 1) else 4
+    # A pixel of the source is loaded once for all pixels of the strip; the upper gradient once for all rows of taps, or
+    # once a row where a group is wider than its threads: the text has both.
+    return (pixels - 1) * stride + K + 2 * pixels * gradient, pixels * K * variant.vector
+
+
+@pytest.mark.parametrize("variant", [v for v in variants() if v.kernel_size], ids=lambda v: v.function)
+def test_loads_for_a_multiply_add(variant: Variant, found: dict[tuple[str, str], Resources]) -> None:
+    one = found[variant.function, "sm_80"]
+    assert (one.vector_loads, one.multiply_adds) == promised(variant)
+
+
+def test_the_compiler_sees_what_lies_in_shared_memory(found: dict[tuple[str, str], Resources]) -> None:
+    assert [one.function for one in found.values() if one.generic_loads] == []
+
+
+def test_one_variant_is_made_by_its_definitions(tmp_path: Path) -> None:
+    variant = Variant("forward", "bfloat16", 7, 8, 1)
+    ran = resources.entry(variant, tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert f".entry {variant.function}(" in (tmp_path / "one.ptx").read_text()
