@@ -7,8 +7,11 @@ struct Sizes {  // plan.FIELDS
     i64 tap_step;
 };
 
-// Neighbouring pixels of one thread where K is compiled in; plan._Case.strip says the same.
-constexpr int strip_pixels = 4;
+// The pixels of one thread where K is compiled in: strips of neighbours, in two rows, so that what a row of the source
+// brings is loaded and converted once for both. Variant.strip and Variant.strip_rows say the same.
+constexpr int strip_pixels = 4, strip_rows = 2;
+template <class T, int V>
+using Strips = Sum<T>[strip_rows][strip_pixels][V];
 template <int K, int S>
 constexpr int products_strip = K > 7 || S > 1 ? 2 : 4;  // what 128 registers hold
 

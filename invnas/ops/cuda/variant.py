@@ -48,6 +48,11 @@ class Variant:
         return 4 if self.kernel_size else 1
 
     @property
+    def strip_rows(self) -> int:
+        """Neighbouring rows in which one thread computes a strip; the text says the same."""
+        return 2 if self.kernel_size and self.kernel != "grad_kernels" else 1
+
+    @property
     def entry(self) -> str:
         """The line that makes this variant when it follows `source()`."""
         return f"INVNAS_ENTRY({', '.join(map(str, self._parts.values()))})"
