@@ -105,20 +105,24 @@ INVNAS_DEVICE int first_tap(const Sizes& n, int at) {
 template <class T, int V>
 INVNAS_DEVICE void grad_input_pixel(
     const T* grad, const T* kernels, T* result, const Sizes& n, int image, int y, int x, const Lane& lane, int group) {
-    const int K = n.kernel_size, s = n.stride, d = n.dilation, padding = n.padding;
-    const int u0 = first_tap(n, y), v0 = first_tap(n, x);
+    const int K = n.kernel_size, s = n.stride, d = n.dilation, padding = n.padding, step = n.tap_step, C = n.channels;
+    const int u0 = first_tap(n, y), v0 = first_tap(n, x), back = step * d / s;  // pixels between two taps that reach
+    const int pitch = n.groups * K * K, start = (x + padding - v0 * d) / s;
     Sum<T> sum[V] = {};
-    for (int u = u0; u < K; u += n.tap_step) {
-        const int row = (y + padding - u * d) / s;
+    for (int u = u0, row = (y + padding - u0 * d) / s; u < K; u += step, row -= back) {
         if (!within(row, n.out_height)) continue;
-        for (int v = v0; v < K; v += n.tap_step) {
-            const int column = (x + padding - v * d) / s;
-            if (!within(column, n.out_width)) continue;
-            const i64 pixel = pixel_of(image, n.out_height, n.out_width, row, column);
-            Sum<T> value[V], factor[1];
-            load<V>(grad + pixel * n.channels + lane.channel, true, value);
-            load<1>(kernels + ((pixel * n.groups + group) * K + u) * K + v, true, factor);
-            add_products<V>(sum, factor[0], value);
+        const i64 pixel = pixel_of(image, n.out_height, n.out_width, row, start);
+        const T* upper = grad + pixel * C + lane.channel;
+        const T* weight = kernels + pixel * pitch + (group * K + u) * K + v0;
+        for (int v = v0, column = start; v < K; v += step, column -= back) {
+            if (within(column, n.out_width)) {
+                Sum<T> value[V], factor[1];
+                load<V>(upper, true, value);
+                load<1>(weight, true, factor);
+                add_products<V>(sum, factor[0], value);
+            }
+            upper -= back * C;
+            weight += step - back * pitch;
         }
     }
     store<V>(result + pixel_of(image, n.in_height, n.in_width, y, x) * n.channels + lane.channel, sum);
