@@ -377,7 +377,8 @@ def test_kill_9_continues_from_the_last_checkpoint(call: Call, space: Path, tmp_
         assert after[number].architecture == before[number].architecture
         rows = list(csv.DictReader((folder / "logs" / str(number) / "metrics.csv").read_text().splitlines()))
         assert int(rows[0]["epoch"]) == epoch + 1
-        assert int(rows[-1]["epoch"]) == 14
+        # One that was killed after its last epoch, before it could tell, is validated again and not trained.
+        assert int(rows[-1]["epoch"]) == max(14, epoch + 1)
 
 
 def test_own_data_module_in_the_current_folder_is_found_by_the_installed_command(space: Path, tmp_path: Path) -> None:
