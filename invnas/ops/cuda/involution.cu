@@ -3,7 +3,8 @@
 // 9.1, for they share only the upper gradient, and would need a halo of the kernels: there are two.
 //
 // "strips": K is compiled in, stride 1 or 2 and dilation 1. A thread computes P neighbouring pixels, and what it loads
-// of one meets up to K of the P. "any": every window, K read at run time, one pixel a thread.
+// of one meets up to K of the P. "any": every window, K read at run time, one pixel a thread. "matrix": by
+// warps on the matrix unit, stride 1.
 
 // Threads of a block, and blocks that shall fit a multiprocessor: together they bound the registers of a thread.
 #define INVNAS_BOUNDS_forward_strips 256, 2
@@ -12,6 +13,7 @@
 #define INVNAS_BOUNDS_grad_input_any 256, 2
 #define INVNAS_BOUNDS_grad_kernels_strips 256, 2
 #define INVNAS_BOUNDS_grad_kernels_any 256, 2
+#define INVNAS_BOUNDS_grad_kernels_matrix 256, 3
 
 #define INVNAS_ENTRY(name, kind, T, K, V, S)                                                         \
     extern "C" __global__ void __launch_bounds__(INVNAS_BOUNDS_##kind)                               \

@@ -26,9 +26,10 @@ __all__ = ["FIELDS", "KERNELS", "Launch", "Variant", "plan", "source", "variants
 _THREADS = 256  # in a block; the text has the same number
 _THREADS_WALK = 448  # in a block of the compiled gradient of the input, which needs K rows of threads
 _LANES = 16  # channel vectors of a slice, where groups are narrower
+_MATRIX_GROUPS = 4  # of a slice for the matrix unit: more leave fewer rows to share what is loaded
 _SHARED = 48 * 1024  # what every device grants a block without asking
 
-_TEXT = ("types.cuh", "tile.cuh", "forward.cuh", "grad_input.cuh", "grad_kernels.cuh", "involution.cu")
+_TEXT = tuple("types.cuh tile.cuh forward.cuh grad_input.cuh grad_kernels.cuh grad_matrix.cuh involution.cu".split())
 
 # struct Sizes, in this order.
 FIELDS = tuple(
@@ -192,12 +193,15 @@ class _Case:
     def _slices(self) -> Iterator[_Slice]:
         """Return slices from the wanted width down to one group."""
         vectors = self.channels // self.groups // self.variant.vector
-        if self.variant.kernel == "grad_kernels":
+        if self.variant.kind == "matrix":
+            lanes, parts = 32, 1
+        elif self.variant.kernel == "grad_kernels":
             lanes, parts = math.gcd(vectors, self.variant.strip), 1
         else:
             parts = math.ceil(vectors / 32)
             lanes = math.ceil(vectors / parts)
         wanted = max(1, (_LANES // 2 if self.walks else _LANES) // lanes)
+        wanted = _MATRIX_GROUPS if self.variant.kind == "matrix" else wanted
         wanted = math.ceil(self.groups / math.ceil(self.groups / wanted))  # no slice much emptier than the others
         while wanted:
             yield _Slice(wanted, parts, lanes)
@@ -206,6 +210,12 @@ class _Case:
     def _shapes(self, cut: _Slice) -> Iterator[tuple[int, int, int]]:
         """Return strips, rows of threads and rows of pixels of every tile worth a thought."""
         strips = math.ceil(self.map[1] / self.variant.strip)
+        if self.variant.kind == "matrix":  # a warp takes a pair of rows, then the next that no other warp has
+            pairs = math.ceil(min(self.map[0], 64) / 2)
+            for count in range(1, min(_THREADS // cut.lanes, strips) + 1):
+                for rows in range(1, min(_THREADS // cut.lanes // count, pairs) + 1):
+                    yield from ((count, rows, 2 * rows * steps) for steps in range(1, math.ceil(pairs / rows) + 1))
+            return
         if self.walks:
             most = max(1, _THREADS_WALK // (cut.lanes * self.variant.kernel_size))
             for height in sorted({min(side, self.map[0]) for side in (4, 7, 8, 14, 16, 28, 32, 56)}):
@@ -222,6 +232,11 @@ class _Case:
             return _Tile(cut, strips, rows, height)
         size = SIZE[variant.dtype]
         chunk = cut.groups * taps
+        if variant.kind == "matrix":  # 8 pixels write 8 taps each at once: to other banks at odd multiples of 16 bytes
+            word = math.gcd(self.alignment, self.groups * taps * size, chunk * size, 16)
+            pitch = chunk + (8 - chunk) % 16
+            room = strips * height * variant.strip * pitch * size
+            return _Tile(cut, strips, rows, height, word, pitch, variant.strip * pitch, room)
         word = math.gcd(self.alignment, self.groups * taps * size, chunk * size, 16)
         strip = variant.strip * chunk
         pitch = strip + _pad(size, word, cut.lanes, cut.group_lanes, taps, strip)
