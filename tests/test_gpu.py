@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from invnas.errors import InvnasError
 from invnas.experiment import DataSource, Experiment, Recipe
 from invnas.ops import backend_of, cuda, involution2d, reference, why_not
+from invnas.ops import involution as operator
 from invnas.ops.cuda import compiler
 from invnas.ops.geometry import Window, same_padding
 from invnas.space import load_space
@@ -127,10 +129,11 @@ def test_every_kernel_agrees_on_an_odd_map(dtype: torch.dtype, kernel_size: int,
     check(tensors(window, (1, 1, 5, 1 + stride, 31), dtype), window)
 
 
-@pytest.mark.parametrize("sizes", [(0, 2, 4, 5, 6), (2, 2, 0, 5, 6)])
+@pytest.mark.parametrize("sizes", [(0, 2, 4, 5, 6), (2, 2, 0, 5, 6), (1, 1, 4, 0, 5)])
 def test_nothing_in_nothing_out(sizes: tuple[int, int, int, int, int]) -> None:
-    given_ = tensors(SAME, sizes, torch.float32)
-    assert all(not value.any() for value in all_three(given_, SAME))
+    window = Window(3, padding=4)
+    given_ = tensors(window, sizes, torch.float32)
+    assert all(not value.any() for value in all_three(given_, window))
 
 
 @pytest.mark.parametrize("window", [Window(3, padding=1), Window(2, 2, 1, 0), Window(3, 2, 2, 2), Window(5, padding=2)])
@@ -185,6 +188,12 @@ def test_another_device_than_the_current_one() -> None:
     for device in ("cuda:1", "cuda:0", "cuda:1"):
         check(tensors(SAME, (2, 2, 16, 14, 14), torch.float32, device=device), SAME)
         assert torch.cuda.current_device() == 0
+
+
+@pytest.mark.skipif(find_spec("cupy") is None, reason="needs CuPy")
+def test_a_gpu_they_are_made_for_runs_the_kernels() -> None:
+    if torch.cuda.get_device_capability() >= (8, 0) and operator._forced != "shift":
+        assert why_not("cuda") is None  # else the tests around this one would pass in pure torch
 
 
 @native

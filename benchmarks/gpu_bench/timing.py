@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 
@@ -38,18 +39,17 @@ def in_turns(calls: Sequence[Call]) -> Call:
 
 
 class Flush:
-    """Writes a buffer much larger than the L2 cache; the host meanwhile gets ahead, so no launch is waited for.
+    """Reads a buffer much larger than the L2 cache; the host meanwhile gets ahead, so no launch is waited for.
 
-    The lines it leaves behind are dirty: they are written back while the next call runs, as the results of that call
-    will be while another one runs.
+    It reads, because written lines would be written back while the next call runs, and be charged to it.
     """
 
     def __init__(self) -> None:
         size = max(8 * torch.cuda.get_device_properties(0).L2_cache_size, 2**29)
-        self._buffer = torch.empty(size // 4, dtype=torch.float32, device="cuda")
+        self._buffer = torch.ones(size // 4, dtype=torch.float32, device="cuda")
 
     def __call__(self) -> None:
-        self._buffer.fill_(1.0)
+        self._buffer.sum()
 
 
 def rotated_us(calls: Sequence[Call], flush: Flush, repeats: int) -> float:
@@ -57,7 +57,7 @@ def rotated_us(calls: Sequence[Call], flush: Flush, repeats: int) -> float:
     return elapsed_us(in_turns(calls), repeats, flush, warmup=2 * len(calls))
 
 
-def steady_us(calls: Sequence[Call], repeats: int = 20, rounds: int = 4) -> float:
+def steady_us(calls: Sequence[Call], repeats: int = 20, least: int = 64) -> float:
     """Return the microseconds of one call in a stream of them, replayed from a CUDA graph without gaps.
 
     The results are kept until the capture ends, so that each call writes memory of its own. Where all operands together
@@ -66,7 +66,7 @@ def steady_us(calls: Sequence[Call], repeats: int = 20, rounds: int = 4) -> floa
     for call in calls:
         call()
     torch.cuda.synchronize()
-    graph, kept = torch.cuda.CUDAGraph(), []
+    graph, kept, rounds = torch.cuda.CUDAGraph(), [], math.ceil(least / len(calls))
     with torch.cuda.graph(graph):
         for _ in range(rounds):
             kept.append([call() for call in calls])

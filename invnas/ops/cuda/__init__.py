@@ -108,9 +108,9 @@ def _prepared(
     check_sizes(input, kernels, output, window)
     if dtype not in _NAMES:
         raise BadInput(f"involution on CUDA devices computes {', '.join(_NAMES.values())}, but got {dtype}")
-    batch, channels, height, width = input
-    if batch == 0 or channels == 0:
+    if 0 in input:
         return None
+    batch, channels, height, width = input
     size, out = (height, width), (output[2], output[3])
     launch = plan.plan(kernel, _NAMES[dtype], batch, channels, kernels[1], size, out, window, alignment)
     return compiler.launcher(launch, index)

@@ -25,7 +25,6 @@ from invnas.ops.cuda.plan import Launch, Variant, source
 
 Call = Callable[[int, int, int], None]  # addresses of the first and the second argument and of the result
 
-_FREE_SHARED_BYTES = 48 * 1024  # a block may have this much shared memory without asking
 _Addresses = ctypes.c_void_p * 3
 _Arguments = ctypes.c_void_p * 4
 
@@ -103,7 +102,7 @@ def cache_folder() -> Path:
     """Return where machine code is kept: $INVNAS_CACHE_DIR, else invnas in the user's folder for caches."""
     if chosen := os.environ.get("INVNAS_CACHE_DIR"):
         return Path(chosen) / "cuda"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "invnas" / "cuda"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "invnas" / "cuda"
 
 
 def cache_key(text: str, chosen: tuple[str, ...], compiler: tuple[int, int]) -> str:
@@ -113,7 +112,10 @@ def cache_key(text: str, chosen: tuple[str, ...], compiler: tuple[int, int]) -> 
 
 def kept(key: str, make: Callable[[], bytes]) -> bytes:
     """Return what the cache holds under a key, else what `make` makes, which is kept where the disk allows it."""
-    path = cache_folder() / key
+    try:
+        path = cache_folder() / key
+    except RuntimeError:  # a user without a home
+        return make()
     with contextlib.suppress(OSError):
         found = path.read_bytes()
         if found[:32] == hashlib.sha256(found[32:]).digest():
@@ -167,11 +169,6 @@ def launcher(launch: Launch, index: int) -> Call:
     from cupy.cuda import driver
 
     loaded = load(launch.variant, index)
-    if launch.shared_bytes > _FREE_SHARED_BYTES:
-        # The limit, not this launch's need: another launch of the same function may need more.
-        device: Any = torch.cuda.get_device_properties(index)
-        attribute = driver.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-        driver.funcSetAttribute(loaded.function, attribute, device.shared_memory_per_block_optin)
     # torch's own Triton launcher asks for the address of the stream like this: a Stream object costs two microseconds.
     return bind(driver, loaded, launch, functools.partial(torch._C._cuda_getCurrentRawStream, index))
 

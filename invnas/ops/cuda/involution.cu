@@ -2,14 +2,14 @@
 // elements (input 1, kernels 49 / 16, output 1), and the two gradients 10.1. One kernel for both gradients would move
 // 9.1, for they share only the upper gradient, and would need a halo of the kernels: there are two.
 //
-// "strips": K is compiled in, stride 1 or 2 and dilation 1. A thread computes P neighbouring pixels, and what it loads
-// of one meets up to K of the P. "any": every window, K read at run time, one pixel a thread. "matrix": by
-// warps on the matrix unit, stride 1.
+// "strips": K is compiled in, stride 1 or 2 and dilation 1. A thread computes P neighbouring pixels, in two rows except
+// in the gradient of the kernels, and what it loads of one meets up to K of the P in each row. "any": every window, K
+// read at run time, one pixel a thread. "matrix": by warps on the matrix unit, stride 1.
 
 // Threads of a block, and blocks that shall fit a multiprocessor: together they bound the registers of a thread.
 #define INVNAS_BOUNDS_forward_strips 256, 2
 #define INVNAS_BOUNDS_forward_any 256, 2
-#define INVNAS_BOUNDS_grad_input_strips 448, 1
+#define INVNAS_BOUNDS_grad_input_strips 256, 2
 #define INVNAS_BOUNDS_grad_input_any 256, 2
 #define INVNAS_BOUNDS_grad_kernels_strips 256, 2
 #define INVNAS_BOUNDS_grad_kernels_any 256, 2

@@ -3,8 +3,8 @@
 Every size is an argument of the kernels, so a new batch, map, channel count or group count compiles nothing.
 
 A block computes a tile of pixels for a slice of the channels: whole groups, or a part of one wide group. Its threads
-are (channel vector, strip of neighbouring pixels, row). The kernel values of the tile lie in shared memory, which
-bounds the tile; among the tiles that fit, the one that moves the fewest bytes through the L2 cache is taken.
+are (channel vector, strip of neighbouring pixels, row or pair of rows). The kernel values of the tile lie in shared
+memory, which bounds the tile; among the tiles that fit, the one that should take the least time is taken.
 """
 
 from __future__ import annotations
@@ -24,10 +24,13 @@ if TYPE_CHECKING:
 __all__ = ["FIELDS", "KERNELS", "Launch", "Variant", "plan", "source", "variants"]
 
 _THREADS = 256  # in a block; the text has the same number
-_THREADS_WALK = 448  # in a block of the compiled gradient of the input, which needs K rows of threads
-_LANES = 16  # channel vectors of a slice, where groups are narrower
+_LANES = 16  # most channel vectors of a slice, where groups are narrower
 _MATRIX_GROUPS = 4  # of a slice for the matrix unit: more leave fewer rows to share what is loaded
 _SHARED = 48 * 1024  # what every device grants a block without asking
+
+# The device that tiles are chosen for: multiprocessors, and the shared memory and the warps of 128 registers a thread
+# that one of them holds.
+_PROCESSORS, _PROCESSOR_SHARED, _PROCESSOR_WARPS = 132, 228 * 1024, 16
 
 _TEXT = tuple("types.cuh tile.cuh forward.cuh grad_input.cuh grad_kernels.cuh grad_matrix.cuh involution.cu".split())
 
@@ -140,7 +143,7 @@ class _Case:
 
     @property
     def walks(self) -> bool:
-        """Whether K rows of threads walk down the map together."""
+        """Whether the rows of threads walk down the map together."""
         return self.variant.kernel == "grad_input" and self.variant.kernel_size > 0
 
     @property
@@ -158,7 +161,7 @@ class _Case:
             return replace(self, variant=replace(variant, kernel_size=0, stride=0)).launch()
         cut = tile.slice
         across, down = math.ceil(self.map[1] / (tile.strips * self.variant.strip)), math.ceil(self.map[0] / tile.height)
-        slices = self.groups * cut.parts if cut.parts > 1 else math.ceil(self.groups / cut.groups)
+        slices = self._slice_count(cut)
         numbers = (slices, cut.groups, cut.parts, cut.group_lanes, across, down, tile.height)
         shared = (tile.word, tile.pixel_pitch, tile.strip_pitch, int(tile.staged))
         blocks = slices * across * down * self.batch
@@ -182,13 +185,17 @@ class _Case:
         return Launch(self.variant, grid, block, shared_bytes, (*shapes, *numbers, step))
 
     def _best(self) -> _Tile:
-        """Return the cheapest tile, of narrower slices where the kernel values of a wide one do not fit."""
+        """Return the cheapest tile, of very narrow slices only where the kernel values of others do not fit."""
+        tiles: list[_Tile] = []
         for cut in self._slices():
-            shapes = self._shapes(cut)
-            tiles = [tile for shape in shapes if (tile := self._fitted(cut, *shape)).shared_bytes <= self.shared_limit]
-            if tiles:
-                return min(tiles, key=self._cost)
-        return min((_Tile(cut, *shape) for shape in self._shapes(cut)), key=self._cost)
+            if tiles and cut.lanes < _LANES // 2:
+                break
+            fitted = (self._fitted(cut, *shape) for shape in self._shapes(cut))
+            tiles += [tile for tile in fitted if tile.shared_bytes <= self.shared_limit]
+        return min(tiles or (_Tile(cut, *shape) for shape in self._shapes(cut)), key=self._cost)
+
+    def _slice_count(self, cut: _Slice) -> int:
+        return self.groups * cut.parts if cut.parts > 1 else math.ceil(self.groups / cut.groups)
 
     def _slices(self) -> Iterator[_Slice]:
         """Return slices from the wanted width down to one group."""
@@ -200,8 +207,7 @@ class _Case:
         else:
             parts = math.ceil(vectors / 32)
             lanes = math.ceil(vectors / parts)
-        wanted = max(1, (_LANES // 2 if self.walks else _LANES) // lanes)
-        wanted = _MATRIX_GROUPS if self.variant.kind == "matrix" else wanted
+        wanted = _MATRIX_GROUPS if self.variant.kind == "matrix" else max(1, _LANES // lanes)
         wanted = math.ceil(self.groups / math.ceil(self.groups / wanted))  # no slice much emptier than the others
         while wanted:
             yield _Slice(wanted, parts, lanes)
@@ -209,21 +215,22 @@ class _Case:
 
     def _shapes(self, cut: _Slice) -> Iterator[tuple[int, int, int]]:
         """Return strips, rows of threads and rows of pixels of every tile worth a thought."""
-        strips = math.ceil(self.map[1] / self.variant.strip)
+        strips, held = math.ceil(self.map[1] / self.variant.strip), self.variant.strip_rows
         if self.variant.kind == "matrix":  # a warp takes a pair of rows, then the next that no other warp has
             pairs = math.ceil(min(self.map[0], 64) / 2)
             for count in range(1, min(_THREADS // cut.lanes, strips) + 1):
                 for rows in range(1, min(_THREADS // cut.lanes // count, pairs) + 1):
                     yield from ((count, rows, 2 * rows * steps) for steps in range(1, math.ceil(pairs / rows) + 1))
             return
-        if self.walks:
-            most = max(1, _THREADS_WALK // (cut.lanes * self.variant.kernel_size))
-            for height in sorted({min(side, self.map[0]) for side in (4, 7, 8, 14, 16, 28, 32, 56)}):
-                yield from ((count, self.variant.kernel_size, height) for count in range(1, min(most, strips) + 1))
+        if self.walks:  # as many rows of threads as hold all rows in reach of one
+            rows = (self.variant.kernel_size + 1) // held
+            most = max(1, _THREADS // (cut.lanes * rows))
+            for height in sorted({min(side, self.map[0]) for side in (4, 8, 14, 16, 28, 32, 56)}):
+                yield from ((count, rows, height) for count in range(1, min(most, strips) + 1))
             return
         for count in range(1, min(_THREADS // cut.lanes, strips, 64) + 1):
-            for rows in range(1, min(_THREADS // cut.lanes // count, self.map[0], 64) + 1):
-                yield count, rows, rows
+            for rows in range(1, min(_THREADS // cut.lanes // count, math.ceil(self.map[0] / held), 64) + 1):
+                yield count, rows, rows * held
 
     def _fitted(self, cut: _Slice, strips: int, rows: int, height: int) -> _Tile:
         """Return a tile with its room in shared memory."""
@@ -239,7 +246,8 @@ class _Case:
             return _Tile(cut, strips, rows, height, word, pitch, variant.strip * pitch, room)
         word = math.gcd(self.alignment, self.groups * taps * size, chunk * size, 16)
         strip = variant.strip * chunk
-        pitch = strip + _pad(size, word, cut.lanes, cut.group_lanes, taps, strip)
+        skipped = 0 if self.walks else (variant.strip_rows - 1) * strips  # strips from a thread's row to the next one's
+        pitch = strip + _pad(size, word, cut.lanes, cut.group_lanes, taps, strip, min(strips, 32), min(skipped, 32))
         if self.walks:  # two rows of the output, with what the windows of the last strip reach beyond it
             count = 2 * math.ceil((strips * variant.strip + variant.kernel_size - 1) / variant.strip)
         else:
@@ -247,22 +255,40 @@ class _Case:
         return _Tile(cut, strips, rows, height, word, chunk, pitch, count * pitch * size)
 
     def _cost(self, tile: _Tile) -> float:
-        """Return about how many elements pass the L2 cache for one of the result, idle threads counted as waste."""
+        """Return about the time of one element of the result, in units of one byte passing the L2 cache."""
         K, stride, (height, width) = self.window.kernel_size, self.window.stride, self.map
-        across, pixels = tile.strips * self.variant.strip, tile.height * tile.strips * self.variant.strip
+        across, lanes = tile.strips * self.variant.strip, tile.slice.lanes
+        pixels = tile.height * across
         tiles = math.ceil(height / tile.height) * math.ceil(width / across)
+        waste = tiles * pixels / (height * width)
         kernels = self.window.taps * self.groups / self.channels
         reach = min((tile.height - 1) * stride + K, self.size[0]) * min((across - 1) * stride + K, self.size[1])
         halo = reach / min(pixels, height * width)
-        threads = tile.slice.lanes * tile.strips * tile.rows
-        bytes_moved = (1 + kernels) * halo + 1 if self.walks else halo + kernels + 1
-        # Too few threads a block hide no latency, too few blocks fill no device.
-        blocks = tiles * self.batch * max(1, self.groups // tile.slice.groups) * tile.slice.parts
-        return bytes_moved * (tiles * pixels / (height * width)) * (1 + 24 / threads) * (1 + 64 / blocks)
+        moved = (1 + kernels) * halo + 1 if self.walks else halo + kernels + 1
+        # A multiply-add of a thread, with all that it needs, is issued in the time of 0.3 bytes, a warp's copy of a
+        # pixel's kernel values in that of 200. Pairs of rows are at different tap rows: a warp issues for each pair.
+        alike = lanes * tile.strips * (1 if self.variant.strip_rows > 1 else tile.rows)
+        adds = 0.3 * self.window.taps / _full_warps(alike)
+        copies = tile.staged * 200 / (lanes * self.variant.vector) * (halo if self.walks else 1)
+        blocks = tiles * self.batch * self._slice_count(tile.slice)
+        return (moved * SIZE[self.variant.dtype] + adds + copies) * waste * self._slowness(tile, blocks)
+
+    def _slowness(self, tile: _Tile, blocks: int) -> float:
+        """Return how much longer it takes than with every multiprocessor busy all the time."""
+        warps, most = math.ceil(tile.slice.lanes * tile.strips * tile.rows / 32), math.ceil(blocks / _PROCESSORS)
+        held = max(1, min(most, _PROCESSOR_SHARED // (tile.shared_bytes + 1024), _PROCESSOR_WARPS // warps))
+        active: float = held * warps
+        if self.walks:  # rows of threads begin one after another, and end so; at every row a block waits for its last
+            active *= tile.height / (tile.height + self.window.kernel_size - 1) * held / (held + 0.5)
+        return (1 + 4 / active) * most / (blocks / _PROCESSORS)
+
+
+def _full_warps(threads: int) -> float:
+    return threads / 32 / math.ceil(threads / 32)
 
 
 @functools.cache
-def _pad(size: int, word: int, lanes: int, group_lanes: int, taps: int, strip: int) -> int:
+def _pad(size: int, word: int, lanes: int, group_lanes: int, taps: int, strip: int, strips: int, skipped: int) -> int:
     """Return the elements between strips of `strip` elements with the fewest bank conflicts among one warp."""
 
     def wavefronts(pad: int) -> int:
@@ -270,7 +296,8 @@ def _pad(size: int, word: int, lanes: int, group_lanes: int, taps: int, strip: i
         for offset in range(2):  # the taps move all threads alike; only the halves of a word differ
             banks: dict[int, set[int]] = {}
             for thread in range(32):
-                at = thread // lanes * (strip + pad) + thread % lanes // group_lanes * taps + offset
+                place = thread // lanes
+                at = (place + place // strips * skipped) * (strip + pad) + thread % lanes // group_lanes * taps + offset
                 address = at * size // 4
                 banks.setdefault(address % 32, set()).add(address)
             total += max(map(len, banks.values()))

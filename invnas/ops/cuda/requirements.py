@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 
 import torch
@@ -90,10 +91,11 @@ def reason(facts: Facts) -> str | None:
 
 
 def trial(index: int) -> str | None:
-    """Compile and load the smallest kernel; return in one sentence why that fails, or None."""
-    smallest = plan.plan("forward", "float32", 1, 1, 1, (1, 1), (1, 1), Window(1), 4)
+    """Compile and load a kernel of each kind; return in one sentence why that fails, or None."""
     try:
-        compiler.load(smallest.variant, index)
+        for kernel, K in itertools.product(plan.KERNELS, (1, 3)):  # K read at run time, and compiled in
+            one = plan.plan(kernel, "float32", 1, 4, 1, (K, K), (1, 1), Window(K), 16)
+            compiler.load(one.variant, index)
     except compiler.NotCompiled as problem:
         return str(problem)
     except InvnasError:  # the capture of a CUDA graph, which passes

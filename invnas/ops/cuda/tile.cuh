@@ -7,8 +7,11 @@ struct Sizes {  // plan.FIELDS
     i64 tap_step;
 };
 
-// Neighbouring pixels of one thread where K is compiled in; plan._Case.strip says the same.
-constexpr int strip_pixels = 4;
+// The pixels of one thread where K is compiled in: strips of neighbours, in two rows, so that what a row of the source
+// brings is loaded and converted once for both. Variant.strip and Variant.strip_rows say the same.
+constexpr int strip_pixels = 4, strip_rows = 2;
+template <class T, int V>
+using Strips = Sum<T>[strip_rows][strip_pixels][V];
 template <int K, int S>
 constexpr int products_strip = K > 7 || S > 1 ? 2 : 4;  // what 128 registers hold
 
@@ -46,16 +49,15 @@ INVNAS_DEVICE Lane lane_of(const Sizes& n, const Tile& tile) {
     return lane;
 }
 
-// Rows of a batch fit 32 bits, its pixels may not.
 INVNAS_DEVICE i64 pixel_of(int image, int height, int width, int y, int x) {
-    return static_cast<i64>(image * height + y) * width + x;
+    return (static_cast<i64>(image) * height + y) * width + x;
 }
 
 INVNAS_DEVICE bool within(int at, i64 size) { return static_cast<unsigned>(at) < static_cast<unsigned>(size); }
 
 // Where pixel i of a tile begins in shared memory. Strips lie apart so that threads of one warp meet other banks.
 template <int P>
-INVNAS_DEVICE int position(const Sizes& n, int i) {
+INVNAS_DEVICE int position(const Sizes& n, unsigned i) {
     return i / P * static_cast<int>(n.strip_pitch) + i % P * static_cast<int>(n.pixel_pitch);
 }
 
@@ -73,25 +75,28 @@ INVNAS_DEVICE void move_words(T* shared, T* kernels, const Sizes& n, const Tile&
     const int words = (left < most ? left : most) * taps * static_cast<int>(sizeof(T)) / bytes;
     const int warps = (thread_count() + 31) / 32, warp = thread_number() / 32, lane = thread_number() % 32;
     const int lanes = thread_count() - warp * 32 < 32 ? thread_count() - warp * 32 : 32;
-    int row = 0, column = warp;
-    while (true) {
-        while (column >= region.columns) column -= region.columns, ++row;
-        if (row >= region.rows) break;
-        const int y = region.y + row, x = region.x + column;
-        const bool inside = within(y, n.out_height) && within(x, n.out_width);
-        W* here = reinterpret_cast<W*>(shared + position<P>(n, row * region.columns + column));
-        const i64 pixel = pixel_of(tile.image, n.out_height, n.out_width, y, x);
-        W* there = reinterpret_cast<W*>(kernels + (pixel * n.groups + tile.group) * taps);
-        for (int j = lane; j < words; j += lanes) {
+    const int pixel = n.groups * taps, width = n.out_width, height = n.out_height;
+    // One multiplication for the first pixel of a warp, then additions: this loop runs once for each pixel of a tile.
+    T* at = kernels + pixel_of(tile.image, height, width, region.y, region.x + warp) * pixel + tile.group * taps +
+            lane * (bytes / static_cast<int>(sizeof(T)));
+    const i64 next = static_cast<i64>(warps) * pixel, wrap = static_cast<i64>(width - region.columns) * pixel;
+    int y = region.y, x = region.x + warp;
+    for (unsigned i = warp;; i += warps) {
+        for (; x >= region.x + region.columns; ++y, at += wrap) x -= region.columns;
+        if (y >= region.y + region.rows) break;
+        W* here = reinterpret_cast<W*>(shared + position<P>(n, i)) + lane;
+        W* there = reinterpret_cast<W*>(at);
+        const bool inside = within(y, height) && within(x, width);
+        for (int j = lane; j < words; j += lanes, here += lanes, there += lanes) {
             if (!in) {
-                if (inside) there[j] = here[j];
+                if (inside) *there = *here;
             } else if (!inside) {
-                here[j] = W{};
+                *here = W{};
             } else {
-                copy_async<bytes>(here + j, there + j);
+                copy_async<bytes>(here, there);
             }
         }
-        column += warps;
+        x += warps, at += next;
     }
 }
 

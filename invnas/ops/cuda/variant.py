@@ -58,6 +58,11 @@ class Variant:
         return 4 if self.kernel_size else 1
 
     @property
+    def strip_rows(self) -> int:
+        """Neighbouring rows in which one thread computes a strip; the text says the same."""
+        return 2 if self.kernel_size and self.kernel != "grad_kernels" else 1
+
+    @property
     def entry(self) -> str:
         """The line that makes this variant when it follows `source()`."""
         return f"INVNAS_ENTRY({', '.join(map(str, self._parts.values()))})"
@@ -88,7 +93,8 @@ def _compiled(kernel: str, dtype: str, K: int, vector: int, stride: int) -> bool
         return K in COMPILED and stride == 1
     # float64 is for tests, and narrow vectors for groups of odd sizes: they need no speed.
     full = vector == _VECTORS[dtype][0] and dtype != "float64"
-    return full and K in COMPILED and (stride == 1 or (stride == 2 and kernel != "grad_input"))
+    spills = kernel == "forward" and K == 9 and SIZE[dtype] == 2  # what 128 registers do not hold at stride 2
+    return full and K in COMPILED and (stride == 1 or (stride == 2 and kernel != "grad_input" and not spills))
 
 
 def choose(kernel: str, dtype: str, group_channels: int, window: Window, alignment: int) -> Variant:

@@ -27,7 +27,8 @@ _REPORT = re.compile(
 @dataclass(frozen=True)
 class Resources:
     """One variant on one architecture. Loads and multiply-adds are counted in the PTX, with its loops over a row of
-    taps unrolled: their ratio is the one of the innermost loop."""
+    the source unrolled. Where a thread has two rows, that is three texts: of the source's rows that both rows meet, and
+    of those that one meets."""
 
     function: str
     architecture: str

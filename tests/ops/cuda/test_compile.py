@@ -29,19 +29,20 @@ def test_every_variant_compiles_for_every_architecture(found: dict[tuple[str, st
 
 def test_nothing_is_spilled_and_registers_leave_room_for_two_blocks(found: dict[tuple[str, str], Resources]) -> None:
     assert [one for one in found.values() if one.spills or one.stack or one.registers > 128] == []
-    # Forward lives in fewer: 5 warps of every scheduler, or more.
-    forward = [one for one in found.values() if "forward" in one.function and "k7" in one.function]
-    assert max(one.registers for one in forward) <= 112
 
 
 def promised(variant: Variant) -> tuple[int, int]:
-    """Return the vector loads and the multiply-adds of one row of taps."""
+    """Return the vector loads and the multiply-adds of one row of the source."""
     K, stride = variant.kernel_size, variant.stride
-    gradient = variant.kernel == "grad_kernels"
-    pixels = 2 if gradient and (K > 7 or stride > 1) else 4
-    # A pixel of the source is loaded once for all pixels of the strip; the upper gradient once for all rows of taps, or
-    # once a row where a group is wider than its threads: the text has both.
-    return (pixels - 1) * stride + K + 2 * pixels * gradient, pixels * K * variant.vector
+    pixels = 2 if variant.kernel == "grad_kernels" and (K > 7 or stride > 1) else 4
+    # A pixel of the source is loaded once for all pixels of the strip.
+    loads, adds = (pixels - 1) * stride + K, pixels * K * variant.vector
+    if variant.kernel == "grad_kernels":
+        # The upper gradient is loaded once for all rows of taps, or once a row where a group is wider than its threads:
+        # the text has both.
+        return loads + 2 * pixels, adds
+    # The text of a row that meets both strips of a pair, by as many loads, and of one that meets the upper or lower.
+    return 3 * loads, (2 + 1 + 1) * adds
 
 
 @pytest.mark.parametrize("variant", [v for v in variants() if v.kind == "strips"], ids=lambda v: v.function)

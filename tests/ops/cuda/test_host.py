@@ -200,6 +200,18 @@ def test_the_library_computes_what_the_program_does(tmp_path: Path, program: Pat
         assert torch.equal(value, want)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_the_tile_changes_no_bit(program: Path, dtype: torch.dtype) -> None:
+    case = Case(Window(7, padding=3), 1, 2, 16, (19, 11), dtype)
+    small = replace(case, shared_limit=3072 * dtype.itemsize)
+    tensors = operands(case)
+    one, other = calls(case, *tensors), calls(small, *tensors)
+    assert all(a.launch.variant == b.launch.variant for a, b in zip(one, other, strict=True))
+    assert any(a.launch.block != b.launch.block for a, b in zip(one, other, strict=True))
+    for value, same in zip(host.run_program(program, one), host.run_program(program, other), strict=True):
+        assert torch.equal(value, same)
+
+
 def test_one_element_too_far_is_reported(program: Path) -> None:
     window = Window(3, padding=1)
     call, larger = (host.call("forward", *operands(Case(window, 1, 1, 4, (3, width)))[:2], window) for width in (3, 4))
