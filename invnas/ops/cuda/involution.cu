@@ -4,7 +4,7 @@
 //
 // "strips": K is compiled in, stride 1 or 2 and dilation 1. A thread computes P neighbouring pixels, in two rows except
 // in the gradient of the kernels, and what it loads of one meets up to K of the P in each row. "any": every window, K
-// read at run time, one pixel a thread.
+// read at run time, one pixel a thread. "matrix": by warps on the matrix unit, stride 1.
 
 // Threads of a block, and blocks that shall fit a multiprocessor: together they bound the registers of a thread.
 #define INVNAS_BOUNDS_forward_strips 256, 2
@@ -13,6 +13,7 @@
 #define INVNAS_BOUNDS_grad_input_any 256, 2
 #define INVNAS_BOUNDS_grad_kernels_strips 256, 2
 #define INVNAS_BOUNDS_grad_kernels_any 256, 2
+#define INVNAS_BOUNDS_grad_kernels_matrix 256, 3
 
 #define INVNAS_ENTRY(name, kind, T, K, V, S)                                                         \
     extern "C" __global__ void __launch_bounds__(INVNAS_BOUNDS_##kind)                               \

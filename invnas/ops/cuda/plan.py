@@ -25,13 +25,14 @@ __all__ = ["FIELDS", "KERNELS", "Launch", "Variant", "plan", "source", "variants
 
 _THREADS = 256  # in a block; the text has the same number
 _LANES = 16  # most channel vectors of a slice, where groups are narrower
+_MATRIX_GROUPS = 4  # of a slice for the matrix unit: more leave fewer rows to share what is loaded
 _SHARED = 48 * 1024  # what every device grants a block without asking
 
 # The device that tiles are chosen for: multiprocessors, and the shared memory and the warps of 128 registers a thread
 # that one of them holds.
 _PROCESSORS, _PROCESSOR_SHARED, _PROCESSOR_WARPS = 132, 228 * 1024, 16
 
-_TEXT = ("types.cuh", "tile.cuh", "forward.cuh", "grad_input.cuh", "grad_kernels.cuh", "involution.cu")
+_TEXT = tuple("types.cuh tile.cuh forward.cuh grad_input.cuh grad_kernels.cuh grad_matrix.cuh involution.cu".split())
 
 # struct Sizes, in this order.
 FIELDS = tuple(
@@ -199,12 +200,14 @@ class _Case:
     def _slices(self) -> Iterator[_Slice]:
         """Return slices from the wanted width down to one group."""
         vectors = self.channels // self.groups // self.variant.vector
-        if self.variant.kernel == "grad_kernels":
+        if self.variant.kind == "matrix":
+            lanes, parts = 32, 1
+        elif self.variant.kernel == "grad_kernels":
             lanes, parts = math.gcd(vectors, self.variant.strip), 1
         else:
             parts = math.ceil(vectors / 32)
             lanes = math.ceil(vectors / parts)
-        wanted = max(1, _LANES // lanes)
+        wanted = _MATRIX_GROUPS if self.variant.kind == "matrix" else max(1, _LANES // lanes)
         wanted = math.ceil(self.groups / math.ceil(self.groups / wanted))  # no slice much emptier than the others
         while wanted:
             yield _Slice(wanted, parts, lanes)
@@ -213,6 +216,12 @@ class _Case:
     def _shapes(self, cut: _Slice) -> Iterator[tuple[int, int, int]]:
         """Return strips, rows of threads and rows of pixels of every tile worth a thought."""
         strips, held = math.ceil(self.map[1] / self.variant.strip), self.variant.strip_rows
+        if self.variant.kind == "matrix":  # a warp takes a pair of rows, then the next that no other warp has
+            pairs = math.ceil(min(self.map[0], 64) / 2)
+            for count in range(1, min(_THREADS // cut.lanes, strips) + 1):
+                for rows in range(1, min(_THREADS // cut.lanes // count, pairs) + 1):
+                    yield from ((count, rows, 2 * rows * steps) for steps in range(1, math.ceil(pairs / rows) + 1))
+            return
         if self.walks:  # as many rows of threads as hold all rows in reach of one
             rows = (self.variant.kernel_size + 1) // held
             most = max(1, _THREADS // (cut.lanes * rows))
@@ -230,6 +239,11 @@ class _Case:
             return _Tile(cut, strips, rows, height)
         size = SIZE[variant.dtype]
         chunk = cut.groups * taps
+        if variant.kind == "matrix":  # 8 pixels write 8 taps each at once: to other banks at odd multiples of 16 bytes
+            word = math.gcd(self.alignment, self.groups * taps * size, chunk * size, 16)
+            pitch = chunk + (8 - chunk) % 16
+            room = strips * height * variant.strip * pitch * size
+            return _Tile(cut, strips, rows, height, word, pitch, variant.strip * pitch, room)
         word = math.gcd(self.alignment, self.groups * taps * size, chunk * size, 16)
         strip = variant.strip * chunk
         skipped = 0 if self.walks else (variant.strip_rows - 1) * strips  # strips from a thread's row to the next one's

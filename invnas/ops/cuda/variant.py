@@ -14,6 +14,7 @@ KERNELS = ("forward", "grad_input", "grad_kernels")
 SIZE = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2}
 COMPILED = (3, 5, 7, 9)
 _TYPE = {"float32": "float", "float64": "double", "float16": "Half", "bfloat16": "Bfloat"}
+_MATRIX = 4  # channels of one load for the matrix unit, which takes 16 of half types from 4 threads
 _VECTORS = {"float32": (4, 1), "float64": (2, 1), "float16": (8, 4, 1), "bfloat16": (8, 4, 1)}
 
 
@@ -41,8 +42,17 @@ class Variant:
         return f"invnas_{self.kernel}_{self.dtype}_k{self.kernel_size}_v{self.vector}_s{self.stride}"
 
     @property
+    def kind(self) -> str:
+        """Form of the kernel: "any" window, "strips", or "matrix" for the matrix unit, by warps instead of threads."""
+        if self.kernel_size and self.kernel == "grad_kernels" and self.vector == _MATRIX and SIZE[self.dtype] == 2:
+            return "matrix"
+        return "strips" if self.kernel_size else "any"
+
+    @property
     def strip(self) -> int:
-        """Neighbouring pixels one thread computes; the text says the same."""
+        """Neighbouring pixels one thread computes, or one warp; the text says the same."""
+        if self.kind == "matrix":
+            return 8
         if self.kernel == "grad_kernels" and (self.kernel_size > 7 or self.stride > 1):
             return 2
         return 4 if self.kernel_size else 1
@@ -64,9 +74,8 @@ class Variant:
 
     @property
     def _parts(self) -> dict[str, str | int]:
-        kind = f"{self.kernel}_{'strips' if self.kernel_size else 'any'}"
         numbers = {"K": self.kernel_size, "V": self.vector, "S": self.stride}
-        return {"NAME": self.function, "KIND": kind, "T": _TYPE[self.dtype], **numbers}
+        return {"NAME": self.function, "KIND": f"{self.kernel}_{self.kind}", "T": _TYPE[self.dtype], **numbers}
 
 
 def variants() -> Iterator[Variant]:
@@ -80,6 +89,8 @@ def variants() -> Iterator[Variant]:
 
 
 def _compiled(kernel: str, dtype: str, K: int, vector: int, stride: int) -> bool:
+    if Variant(kernel, dtype, K, vector, stride).kind == "matrix":
+        return K in COMPILED and stride == 1
     # float64 is for tests, and narrow vectors for groups of odd sizes: they need no speed.
     full = vector == _VECTORS[dtype][0] and dtype != "float64"
     spills = kernel == "forward" and K == 9 and SIZE[dtype] == 2  # what 128 registers do not hold at stride 2
@@ -87,10 +98,11 @@ def _compiled(kernel: str, dtype: str, K: int, vector: int, stride: int) -> bool
 
 
 def choose(kernel: str, dtype: str, group_channels: int, window: Window, alignment: int) -> Variant:
-    """Return the widest vector that divides a group and the addresses, and the most that can be compiled in."""
+    """Return the fastest variant whose vectors divide a group and the addresses."""
     size = SIZE[dtype]
-    vector = next(v for v in _VECTORS[dtype] if group_channels % v == 0 and (v == 1 or alignment % (v * size) == 0))
-    stride = window.stride if window.dilation == 1 else 0
-    if _compiled(kernel, dtype, window.kernel_size, vector, stride):
-        return Variant(kernel, dtype, window.kernel_size, vector, stride)
-    return Variant(kernel, dtype, 0, vector, 0)
+    fitting = [v for v in _VECTORS[dtype] if group_channels % v == 0 and (v == 1 or alignment % (v * size) == 0)]
+    K, stride = window.kernel_size, window.stride if window.dilation == 1 else 0
+    made = [Variant(kernel, dtype, K, v, stride) for v in fitting if _compiled(kernel, dtype, K, v, stride)]
+    made = [variant for variant in made if variant.kind != "matrix" or group_channels % 16 == 0]
+    # The matrix unit comes last, and is the fastest.
+    return made[-1] if made else Variant(kernel, dtype, 0, fitting[0], 0)

@@ -38,6 +38,7 @@ class Resources:
     vector_loads: int  # of 16 bytes, from global memory
     multiply_adds: int
     generic_loads: int  # of an address space that the compiler did not see
+    matrix_products: int  # of a warp
 
 
 def why_not() -> str | None:
@@ -84,7 +85,7 @@ def entry(variant: Variant, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True)
 
 
-def _counts(ptx: str) -> dict[str, tuple[int, int, int]]:
+def _counts(ptx: str) -> dict[str, tuple[int, int, int, int]]:
     counts = {}
     for part in ptx.split(".visible .entry ")[1:]:
         vectors = len(re.findall(r"ld\.global\.nc\.v[24]\.(?:u32|b32|u64|b64|f32|f64)", part))
@@ -92,7 +93,7 @@ def _counts(ptx: str) -> dict[str, tuple[int, int, int]]:
             len(re.findall(r"fma\.rn\.f(?:32|64)\s", part)),
             len(re.findall(r"\sld\.(?:[ubfs]\d|v[24])", part)),
         )
-        counts[part[: part.index("(")].strip()] = (vectors, adds, generic)
+        counts[part[: part.index("(")].strip()] = (vectors, adds, generic, part.count("mma.sync"))
     return counts
 
 

@@ -66,6 +66,36 @@ static inline void invnas_arrive() {
         if ((t_ ^ (mask)) > t_)                                                                  \
             for (int i_ = 0; i_ < (count); ++i_) std::swap(own_[t_].field[i_], own_.at(t_ ^ (mask)).field[i_]);
 
+// A warp's product on the matrix unit, by the layout of PTX: lane 4 * g + t holds, of A, rows g and g + 8, and of B,
+// column g, each at 2t, 2t + 1, 2t + 8, 2t + 9; of C, rows g and g + 8 at columns 2t and 2t + 1.
+template <class T, class Own>
+void invnas_multiply(Own* warp, int j) {
+    float a[16][16], b[16][8];
+    for (int lane = 0; lane < 32; ++lane)
+        for (int i = 0; i < 4; ++i) {
+            const int g = lane / 4, at = lane % 4 * 2 + i % 2 + i / 2 * 8, shift = i % 2 * 16;
+            const Own& held = warp[lane];
+            for (int half = 0; half < 2; ++half)
+                a[g + 8 * half][at] = widen(T{static_cast<unsigned short>(held.a[half][i / 2] >> shift)});
+            b[at][g] = widen(T{static_cast<unsigned short>(held.b[j][i / 2] >> shift)});
+        }
+    for (int lane = 0; lane < 32; ++lane)
+        for (int i = 0; i < 4; ++i)
+            for (int k = 0; k < 16; ++k)
+                warp[lane].c[j][i] += a[lane / 4 + i / 2 * 8][k] * b[k][lane % 4 * 2 + i % 2];
+}
+
+template <class T>
+INVNAS_DEVICE void store_if(bool wanted, T* shared, T value) {
+    if (wanted) *shared = value;
+}
+
+#define INVNAS_MULTIPLY(T)                                          \
+    for (int t_ = 0; t_ < thread_count(); t_ += 32) {               \
+        if (thread_count() % 32) std::abort();                      \
+        for (int j_ = 0; j_ < 2; ++j_) invnas_multiply<T>(&own_[t_], j_); \
+    }
+
 template <class T>
 INVNAS_DEVICE T* shared_memory() {
     return reinterpret_cast<T*>(invnas_shared);

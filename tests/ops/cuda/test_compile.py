@@ -45,10 +45,20 @@ def promised(variant: Variant) -> tuple[int, int]:
     return 3 * loads, (2 + 1 + 1) * adds
 
 
-@pytest.mark.parametrize("variant", [v for v in variants() if v.kernel_size], ids=lambda v: v.function)
+@pytest.mark.parametrize("variant", [v for v in variants() if v.kind == "strips"], ids=lambda v: v.function)
 def test_loads_for_a_multiply_add(variant: Variant, found: dict[tuple[str, str], Resources]) -> None:
     one = found[variant.function, "sm_80"]
     assert (one.vector_loads, one.multiply_adds) == promised(variant)
+
+
+@pytest.mark.parametrize("variant", [v for v in variants() if v.kind == "matrix"], ids=lambda v: v.function)
+def test_products_of_the_matrix_unit(variant: Variant, found: dict[tuple[str, str], Resources]) -> None:
+    one = found[variant.function, "sm_80"]
+    # Two blocks of a row of the input, each loaded for one product, for K + 1 rows; all that for groups of 16 channels,
+    # which load the gradient once, and again for wider ones, which load it for every row.
+    rows = variant.kernel_size + 1
+    assert (one.matrix_products, one.vector_loads) == (2 * 2 * rows, (2 * rows + 2) + (2 + 2) * rows)
+    assert one.registers <= 80  # three blocks of 256 threads
 
 
 def test_the_compiler_sees_what_lies_in_shared_memory(found: dict[tuple[str, str], Resources]) -> None:

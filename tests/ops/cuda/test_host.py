@@ -22,7 +22,8 @@ import host
 
 Tensor = torch.Tensor
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
-DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+HALVES = (torch.float16, torch.bfloat16)
+DTYPES = (torch.float32, torch.float64, *HALVES)
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,8 @@ def edge_cases() -> list[Case]:
         for K in (*COMPILED, 4)
         for stride in (1, 2)
     ]
+    # The half types of these are for the matrix unit, so groups that it does not take come once more.
+    cases += [Case(Window(K, 1, 1, K // 2), 1, 2, 8, (11, 13), dtype) for dtype in HALVES for K in COMPILED]
     cases += [Case(Window(3, padding=1), 2, 3, width, (5, 9), dtype) for dtype in DTYPES for width in (1, 2, 4)]
     one, same = (1, 1), Window(7, padding=3)
     return [
@@ -152,6 +155,36 @@ def test_every_variant_and_every_edge(program: Path) -> None:
     results = host.run_program(program, [one for three in launches for one in three])
     for index, case in enumerate(cases):
         check(case, results[3 * index : 3 * index + 3], truth(case, *tensors[index]))
+
+
+def matrix_cases() -> list[Case]:
+    """Sizes around the 8 x 2 pixels of a warp, groups of one and several loads, and windows wider than the map."""
+    cases = [
+        Case(Window(K, padding=padding), 2, groups, channels, size, dtype)
+        for dtype in HALVES
+        for K in COMPILED
+        for groups, channels, padding, size in (
+            (1, 16, K // 2, (1, 1)),
+            (3, 16, K // 2, (3, 7)),
+            (5, 32, K // 2, (9, 14)),
+            (2, 48, K + 1, (4, 17)),
+            (9, 16, 0, (K + 2, K + 32)),
+        )
+    ]
+    same = Window(7, padding=3)
+    limits = [Case(same, 1, 3, 16, (5, 33), torch.float16, 8, limit) for limit in (16 * 1024, 2048, 1024)]
+    beside = Case(Window(3, padding=1), 128, 1, 16, (2, 17), torch.float16)  # warps side by side
+    return [*cases, beside, *limits]
+
+
+def test_the_matrix_unit_computes_the_gradient_of_the_kernels(program: Path) -> None:
+    cases = matrix_cases()
+    tensors = [operands(case) for case in cases]
+    launches = [calls(case, *three)[2] for case, three in zip(cases, tensors, strict=True)]
+    assert [one.launch.variant.kind for one in launches] == ["matrix"] * (len(cases) - 1) + ["any"]
+    assert min(max(one.launch.block[axis] for one in launches[:-1]) for axis in (1, 2)) > 1
+    for case, three, result in zip(cases, tensors, host.run_program(program, launches), strict=True):
+        check(case, [result], truth(case, *three)[2:])
 
 
 def test_the_library_computes_what_the_program_does(tmp_path: Path, program: Path) -> None:

@@ -110,6 +110,42 @@ def test_no_bank_of_shared_memory_is_asked_twice(kernel: str, dtype: str, channe
         assert max(map(len, banks.values())) == 1
 
 
+@pytest.mark.parametrize(
+    ("dtype", "width", "window", "alignment", "kind"),
+    [
+        ("float16", 16, Window(7), 8, "matrix"),
+        ("bfloat16", 48, Window(3), 16, "matrix"),
+        ("float16", 16, Window(7), 4, "any"),
+        ("float16", 8, Window(7), 16, "strips"),
+        ("float16", 8, Window(7), 8, "any"),
+        ("float16", 12, Window(7), 16, "any"),
+        ("float16", 16, Window(7, 2), 16, "strips"),
+        ("float16", 16, Window(7, 1, 2), 16, "any"),
+        ("float16", 16, Window(4), 16, "any"),
+        ("float32", 16, Window(7), 16, "strips"),
+    ],
+)
+def test_what_the_matrix_unit_takes(dtype: str, width: int, window: Window, alignment: int, kind: str) -> None:
+    shape = (1, 2 * width, 2, 20, 20)
+    assert launch("grad_kernels", dtype, shape, window, alignment).variant.kind == kind
+    assert "matrix" not in {launch(kernel, dtype, shape, window, alignment).variant.kind for kernel in KERNELS[:2]}
+
+
+@pytest.mark.parametrize(("channels", "side"), [(64, 56), (128, 28), (256, 14), (512, 7)])
+def test_warps_of_the_matrix_unit_write_to_other_banks(channels: int, side: int) -> None:
+    made = launch("grad_kernels", "float16", (64, channels, channels // 16, side, side), Window(7, padding=3))
+    n = dict(zip(FIELDS, made.sizes, strict=True))
+    assert math.prod(made.block) >= 128
+    assert n["tile_rows"] % (2 * made.block[2]) == 0
+    assert made.shared_bytes == n["tile_rows"] * made.block[1] * n["strip_pitch"] * 2
+    assert n["strip_pitch"] == made.variant.strip * n["pixel_pitch"]
+    assert n["strip_pitch"] * 2 % n["word"] == n["pixel_pitch"] * 2 % n["word"] == 0
+    for e in range(2):
+        places = [(lane // 4, (lane % 4 * 2 + e - lane // 4) % 8) for lane in range(32)]
+        words = {(pixel * n["pixel_pitch"] + tap) // 2 for pixel, tap in places if tap < 7}
+        assert len({word % 32 for word in words}) == len(words)
+
+
 @pytest.mark.parametrize(("channels", "side"), [(64, 56), (128, 28), (256, 14), (512, 7)])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("kernel", KERNELS)
