@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from invnas.ops.cuda import banks
 from invnas.ops.cuda.variant import KERNELS, SIZE, Variant, choose, variants
 
 if TYPE_CHECKING:
@@ -247,7 +248,9 @@ class _Case:
         word = math.gcd(self.alignment, self.groups * taps * size, chunk * size, 16)
         strip = variant.strip * chunk
         skipped = 0 if self.walks else (variant.strip_rows - 1) * strips  # strips from a thread's row to the next one's
-        pitch = strip + _pad(size, word, cut.lanes, cut.group_lanes, taps, strip, min(strips, 32), min(skipped, 32))
+        pitch = strip + banks.pad(
+            size, word, cut.lanes, cut.group_lanes, taps, strip, min(strips, 32), min(skipped, 32)
+        )
         if self.walks:  # two rows of the output, with what the windows of the last strip reach beyond it
             count = 2 * math.ceil((strips * variant.strip + variant.kernel_size - 1) / variant.strip)
         else:
@@ -285,23 +288,3 @@ class _Case:
 
 def _full_warps(threads: int) -> float:
     return threads / 32 / math.ceil(threads / 32)
-
-
-@functools.cache
-def _pad(size: int, word: int, lanes: int, group_lanes: int, taps: int, strip: int, strips: int, skipped: int) -> int:
-    """Return the elements between strips of `strip` elements with the fewest bank conflicts among one warp."""
-
-    def wavefronts(pad: int) -> int:
-        total = 0
-        for offset in range(2):  # the taps move all threads alike; only the halves of a word differ
-            banks: dict[int, set[int]] = {}
-            for thread in range(32):
-                place = thread // lanes
-                at = (place + place // strips * skipped) * (strip + pad) + thread % lanes // group_lanes * taps + offset
-                address = at * size // 4
-                banks.setdefault(address % 32, set()).add(address)
-            total += max(map(len, banks.values()))
-        return total
-
-    step = max(1, word // size)
-    return min(range(0, 16 * step, step), key=lambda pad: (wavefronts(pad), pad))
