@@ -20,24 +20,14 @@ from typing import TYPE_CHECKING, Any
 from invnas.architecture import Architecture, Convolution
 from invnas.errors import BadInput
 from invnas.measurement import Cost
-from invnas.report.units import LOOKS, count
+from invnas.report.render_static import STYLE
+from invnas.report.units import GRID, LOOKS, SOFT, count
 from invnas.run import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 RESULTS = Path(__file__).parent / "results" / "ablation.json"
-INK, SOFT, GRID = "#202124", "#5f6368", "#e8eaed"
-STYLE: Any = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 10,
-    "axes.edgecolor": SOFT,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "text.color": INK,
-}
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,8 @@ from unittest.mock import patch
 
 import torch
 from calm import keep_freed_memory
+from steps import Step, inference, training
 from torch import nn
-from torch.nn import functional as F
 
 from invnas import zoo
 from invnas.cost import cost
@@ -37,7 +37,6 @@ from invnas.ops import backend_of, reference, shift
 from invnas.ops.geometry import Window
 
 RESULTS = Path(__file__).parent / "results"
-Step = Callable[[], object]
 
 
 def medians(steps: dict[str, Step], repeats: int) -> dict[str, float]:
@@ -52,27 +51,6 @@ def medians(steps: dict[str, Step], repeats: int) -> dict[str, float]:
     return {name: 1000 * statistics.median(found) for name, found in laps.items()}
 
 
-def inference(network: nn.Module, images: torch.Tensor) -> Step:
-    def step() -> None:
-        network.eval()
-        with torch.inference_mode():
-            network(images)
-
-    return step
-
-
-def training(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> Step:
-    optimizer = torch.optim.SGD(network.parameters(), 1e-3, momentum=0.9)
-
-    def step() -> None:
-        network.train()
-        optimizer.zero_grad()
-        F.cross_entropy(network(images), labels).backward()
-        optimizer.step()
-
-    return step
-
-
 def onnxruntime(network: nn.Module, images: torch.Tensor, threads: int) -> Step:
     """Return an inference of the exported network; the file lives as long as the session needs it."""
     import onnxruntime as runtime
@@ -81,7 +59,7 @@ def onnxruntime(network: nn.Module, images: torch.Tensor, threads: int) -> Step:
     options.intra_op_num_threads = threads
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        write_onnx(network.eval(), images.contiguous(), path)
+        write_onnx(network.eval(), torch.zeros(2, *images.shape[1:]), path)  # one image would fix the batch
         session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     feed = {session.get_inputs()[0].name: images.contiguous().numpy()}
     return lambda: session.run(None, feed)
@@ -103,6 +81,22 @@ def with_operator(step: Step, module: Any) -> Step:
     return patched
 
 
+def cases(
+    networks: dict[str, nn.Module], images: torch.Tensor, asked: argparse.Namespace
+) -> Iterator[tuple[str, dict[str, Step], int]]:
+    """Yield what is measured, its step for each network, and how often; RedNet-50 also with the pure-torch forms."""
+    labels, few = torch.randint(1000, (asked.batch,)), max(1, asked.repeats // 3)
+    kinds = {
+        "inference": {name: inference(network, images) for name, network in networks.items()},
+        "training_step": {name: training(network, images, labels) for name, network in networks.items()},
+        "onnxruntime": {name: onnxruntime(network, images, asked.threads) for name, network in networks.items()},
+    }
+    for kind, steps in kinds.items():
+        yield kind, steps, asked.repeats
+        for form, module in {} if kind == "onnxruntime" else {"unfold": reference, "shift": shift}.items():
+            yield f"{kind} {form}", {**steps, "rednet50": with_operator(steps["rednet50"], module)}, few
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("repeats", 9), ("batch", 4), ("size", 224), ("threads", 1)):
@@ -115,15 +109,9 @@ def main() -> None:
     torch.manual_seed(0)
     shape = (3, asked.size, asked.size)
     images = torch.randn(asked.batch, *shape).contiguous(memory_format=torch.channels_last)
-    labels = torch.randint(1000, (asked.batch,))
     values = {name: zoo.by_name(name) for name in ("rednet50", "resnet50")}
     networks = {name: build(value, shape, 1000).to(memory_format=torch.channels_last) for name, value in values.items()}
     macs = {name: cost(value, shape, 1000).macs for name, value in values.items()}
-    kinds = {
-        "inference": {name: inference(network, images) for name, network in networks.items()},
-        "training_step": {name: training(network, images, labels) for name, network in networks.items()},
-        "onnxruntime": {name: onnxruntime(network, images, asked.threads) for name, network in networks.items()},
-    }
     result: dict[str, Any] = {
         **vars(asked),
         "backend": backend_of("cpu"),
@@ -131,22 +119,12 @@ def main() -> None:
         "macs_ratio": macs["rednet50"] / macs["resnet50"],
     }
     print(f"{backend_of('cpu')}, {vars(asked)}, medians, multiply-adds ratio {result['macs_ratio']:.3f}")
-    for kind, steps in kinds.items():
-        rivals = {f"{kind} ": steps} | (
-            {}
-            if kind == "onnxruntime"
-            else {
-                f"{kind} {label}": {"rednet50": with_operator(steps["rednet50"], module), "resnet50": steps["resnet50"]}
-                for label, module in (("unfold", reference), ("shift", shift))
-            }
-        )
-        for label, pair in rivals.items():
-            native = label.endswith(" ")
-            found = medians(pair, asked.repeats if native else max(1, asked.repeats // 3))
-            ratio = found["rednet50"] / found["resnet50"]
-            result[label.strip()] = {**{f"{name}_ms": value for name, value in found.items()}, "ratio": ratio}
-            times = ", ".join(f"{name} {value:8.1f} ms" for name, value in found.items())
-            print(f"{label:<22} {times}, ratio {ratio:.3f}", flush=True)
+    for label, steps, repeats in cases(networks, images, asked):
+        found = medians(steps, repeats)
+        ratio = found["rednet50"] / found["resnet50"]
+        result[label] = {**{f"{name}_ms": value for name, value in found.items()}, "ratio": ratio}
+        times = ", ".join(f"{name} {value:8.1f} ms" for name, value in found.items())
+        print(f"{label:<22} {times}, ratio {ratio:.3f}", flush=True)
     name = "networks" + (f"_{asked.threads}_threads" if asked.threads > 1 else "")
     name += "_default_allocator" if asked.default_allocator else ""
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")

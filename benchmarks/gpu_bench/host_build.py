@@ -38,7 +38,10 @@ def steps(shape: Shape, given: Operands) -> Steps:
     """Return the three directions, computed in loops by the text that a GPU runs in parallel."""
     module, library = built()
     window, size = Window(*shape.geometry), (shape.size, shape.size)
-    run = functools.partial(module.run, library)
+
+    def run(*call: Any, **given: Any) -> Any:
+        return module.run(library, module.call(*call, **given))
+
     return {
         "forward": lambda: run("forward", given.x, given.kernels, window),
         "grad_input": lambda: run("grad_input", given.grad, given.kernels, window, size=size),

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
 from typing import Any
 
 import torch
+from steps import Step, inference, training
 from torch import nn
-from torch.nn import functional as F
 
 from gpu_bench.timing import elapsed_us
 from invnas import zoo
 from invnas.nn import build
 
 NETWORKS = ("rednet50", "resnet50")
-Step = Callable[[], object]
 
 
 def network(name: str, size: int, device: str) -> nn.Module:
@@ -24,27 +22,8 @@ def network(name: str, size: int, device: str) -> nn.Module:
     return build(zoo.by_name(name), (3, size, size), 1000).to(device).to(memory_format=torch.channels_last)
 
 
-def inference(net: nn.Module, images: torch.Tensor) -> Step:
-    def step() -> None:
-        net.eval()
-        with torch.inference_mode(), torch.autocast(images.device.type, torch.bfloat16):
-            net(images)
-
-    return step
-
-
-def training(net: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> Step:
-    optimizer = torch.optim.SGD(net.parameters(), 1e-4, momentum=0.9)
-
-    def step() -> None:
-        net.train()
-        optimizer.zero_grad()
-        with torch.autocast(images.device.type, torch.bfloat16):
-            loss = F.cross_entropy(net(images), labels)
-        loss.backward()
-        optimizer.step()
-
-    return step
+def bfloat16() -> torch.autocast:
+    return torch.autocast("cuda", torch.bfloat16)
 
 
 def in_turns_ms(steps: dict[str, Step], repeats: int) -> dict[str, float]:
@@ -61,7 +40,7 @@ def in_turns_ms(steps: dict[str, Step], repeats: int) -> dict[str, float]:
 def peak_bytes(name: str, images: torch.Tensor, labels: torch.Tensor, size: int) -> int:
     """Return the most memory a training step holds, weights and optimiser included, the images not."""
     others = torch.cuda.memory_allocated()
-    step = training(network(name, size, "cuda"), images, labels)
+    step = training(network(name, size, "cuda"), images, labels, bfloat16)
     for _ in range(2):
         step()
     torch.cuda.reset_peak_memory_stats()
@@ -82,8 +61,8 @@ def measure(batch: int = 128, size: int = 224, repeats: int = 20) -> dict[str, A
     nets = {name: network(name, size, "cuda") for name in NETWORKS}
     found: dict[str, Any] = {"batch": batch, "size": size}
     kinds = {
-        "inference": {name: inference(net, images) for name, net in nets.items()},
-        "training_step": {name: training(net, images, labels) for name, net in nets.items()},
+        "inference": {name: inference(net, images, bfloat16) for name, net in nets.items()},
+        "training_step": {name: training(net, images, labels, bfloat16) for name, net in nets.items()},
     }
     for kind, steps in kinds.items():
         times = in_turns_ms(steps, repeats)

@@ -24,14 +24,13 @@ from invnas.architecture import (
     Stage,
 )
 from invnas.choice import children
-from invnas.report.units import LOOKS
+from invnas.report.units import LOOKS, SOFT
 
 WIDTH = 380
 _ROW = 26
 _GAP = 7
 _INSET = 10
 _FONT = "font-family=\"system-ui, 'Segoe UI', 'Helvetica Neue', 'Liberation Sans', Arial, sans-serif\""
-_GREY = "#5f6368"
 _COLOURS = {Convolution: LOOKS["convolution"].colour, **dict.fromkeys(INVOLUTIONS, LOOKS["involution"].colour)}
 
 
@@ -108,7 +107,7 @@ class _Canvas:
             self.text(left + extent / 2, self.y + 17, text, extent - 6, 12 if colour else 11, weighted)
             left += extent + 4
         if note:
-            self.text(x + width, self.y + 17, note, 40, 12, f'text-anchor="end" fill="{_GREY}"')
+            self.text(x + width, self.y + 17, note, 40, 12, f'text-anchor="end" fill="{SOFT}"')
         self.y += _ROW + 4
 
     def svg(self, label: str) -> str:
@@ -178,7 +177,7 @@ class _Frame:
         self.canvas, self.top = canvas, canvas.y
         style = 'font-weight="600" fill="#202124"'
         canvas.text(_INSET, canvas.y + 17, title, WIDTH / 2, 12, style)
-        canvas.text(WIDTH - _INSET, canvas.y + 17, detail, WIDTH / 2, 11, f'text-anchor="end" fill="{_GREY}"')
+        canvas.text(WIDTH - _INSET, canvas.y + 17, detail, WIDTH / 2, 11, f'text-anchor="end" fill="{SOFT}"')
         canvas.y += 25
 
     def close(self) -> None:
@@ -187,13 +186,13 @@ class _Frame:
 
 
 def _plain(canvas: _Canvas, text: str) -> None:
-    canvas.text(WIDTH / 2, canvas.y + 12, text, WIDTH, 12, f'text-anchor="middle" fill="{_GREY}"')
+    canvas.text(WIDTH / 2, canvas.y + 12, text, WIDTH, 12, f'text-anchor="middle" fill="{SOFT}"')
     canvas.y += 17
 
 
 def _arrow(canvas: _Canvas) -> None:
     x, y = WIDTH / 2, canvas.y + 2
-    canvas.shapes += f'<path d="M{x:g} {y:g}v9m-4 -4l4 4l4 -4" fill="none" stroke="{_GREY}"/>'
+    canvas.shapes += f'<path d="M{x:g} {y:g}v9m-4 -4l4 4l4 -4" fill="none" stroke="{SOFT}"/>'
     canvas.y += _GAP + 8
 
 

@@ -9,13 +9,12 @@ from typing import Any
 from invnas.measurement import OBJECTIVES
 from invnas.report.collect import Point, ReportData
 from invnas.report.drawing import summary
-from invnas.report.units import AXES, LOOKS, is_log, limits, show, tick_text, ticks
+from invnas.report.units import AXES, GRID, INK, LOOKS, SOFT, is_log, limits, show, tick_text, ticks
 
-_INK, _SOFT, _GRID = "#202124", "#5f6368", "#e8eaed"
 _FONT = {
     "family": "system-ui, 'Segoe UI', 'Helvetica Neue', 'Liberation Sans', Arial, sans-serif",
     "size": 13,
-    "color": _INK,
+    "color": INK,
 }
 
 
@@ -38,7 +37,7 @@ def _panel(data: ReportData, pair: tuple[str, str]) -> dict[str, Any]:
     for baseline in (True, False):
         for kind in LOOKS:
             traces += _markers([p for p in data.points if p.kind == kind and p.trial.baseline == baseline], pair, kind)
-    ring = {"symbol": "circle-open", "size": 21, "color": _INK, "line": {"width": 2}}
+    ring = {"symbol": "circle-open", "size": 21, "color": INK, "line": {"width": 2}}
     traces.append({"x": [], "y": [], "mode": "markers", "marker": ring, "hoverinfo": "skip"})
     layout = _layout(_axis(data, pair[0]), _axis(data, pair[1]))
     if data.knee:
@@ -56,7 +55,7 @@ def _line(data: ReportData, pair: tuple[str, str], baseline: bool) -> dict[str, 
         "line": {
             "shape": "hv",
             "width": 1.6,
-            "color": _SOFT if baseline else _INK,
+            "color": SOFT if baseline else INK,
             "dash": "dash" if baseline else "solid",
         },
         "hoverinfo": "skip",
@@ -86,7 +85,7 @@ def _markers(points: list[Point], pair: tuple[str, str], kind: str) -> list[dict
         "customdata": [point.number for point in points],
         "text": [_hover(point) for point in points],
         "hovertemplate": "%{text}<extra></extra>",
-        "hoverlabel": {"align": "left", "bgcolor": "#ffffff", "bordercolor": look.colour, "font": {"color": _INK}},
+        "hoverlabel": {"align": "left", "bgcolor": "#ffffff", "bordercolor": look.colour, "font": {"color": INK}},
     }
     return [trace]
 
@@ -137,7 +136,7 @@ def _knee(data: ReportData, point: Point, pair: tuple[str, str]) -> dict[str, An
         "ax": right,
         "ay": -up,
         "xanchor": "right" if right < 0 else "left",
-        "arrowcolor": _SOFT,
+        "arrowcolor": SOFT,
         "arrowwidth": 1,
         "arrowhead": 0,
         "standoff": 11,
@@ -149,10 +148,10 @@ def _axis(data: ReportData, objective: str) -> dict[str, Any]:
     low, high = limits([scale * point.value(objective) for point in data.points], objective)
     style = {
         "title": {"text": AXES[objective]},
-        "gridcolor": _GRID,
-        "linecolor": _SOFT,
+        "gridcolor": GRID,
+        "linecolor": SOFT,
         "ticks": "outside",
-        "tickcolor": _SOFT,
+        "tickcolor": SOFT,
         "zeroline": False,
     }
     if not is_log(objective):
@@ -180,8 +179,8 @@ def _layout(x: dict[str, Any], y: dict[str, Any]) -> dict[str, Any]:
 def _hypervolume(data: ReportData) -> dict[str, Any]:
     traces = []
     for name, curve, colour, dash in (
-        ("random baseline", data.baseline_hypervolume, _SOFT, "dash"),
-        ("search", data.hypervolume, _INK, "solid"),
+        ("random baseline", data.baseline_hypervolume, SOFT, "dash"),
+        ("search", data.hypervolume, INK, "solid"),
     ):
         if curve:
             trace = {
@@ -195,7 +194,7 @@ def _hypervolume(data: ReportData) -> dict[str, Any]:
             traces.append(trace)
     shares = [100 * share for share in (*data.hypervolume, *data.baseline_hypervolume)]
     longest = max(len(data.hypervolume), len(data.baseline_hypervolume))
-    style = {"gridcolor": _GRID, "linecolor": _SOFT, "ticks": "outside", "tickcolor": _SOFT, "zeroline": False}
+    style = {"gridcolor": GRID, "linecolor": SOFT, "ticks": "outside", "tickcolor": SOFT, "zeroline": False}
     layout = _layout(
         {
             **style,

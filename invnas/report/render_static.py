@@ -10,23 +10,22 @@ from invnas.errors import MissingExtra
 from invnas.measurement import MAC_CONVENTION
 from invnas.report.collect import Point, ReportData
 from invnas.report.figures import at, knee_offset
-from invnas.report.units import AXES, LOOKS, is_log, limits, show, tick_text, ticks
+from invnas.report.units import AXES, GRID, INK, LOOKS, SOFT, is_log, limits, show, tick_text, ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-_INK, _SOFT, _GRID = "#202124", "#5f6368", "#e8eaed"
-_STYLE: Any = {
+STYLE: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 10,
-    "axes.edgecolor": _SOFT,
+    "axes.edgecolor": SOFT,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
-    "text.color": _INK,
+    "text.color": INK,
     # The same data gives the same file.
     "svg.hashsalt": "invnas",
 }
@@ -42,7 +41,7 @@ def write(data: ReportData, folder: Path) -> None:
         import matplotlib
     except ImportError:
         raise MissingExtra("matplotlib", "report") from None
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         for name, figure in (
             ("front", front(data)),
             ("hypervolume", hypervolume(data)),
@@ -62,20 +61,20 @@ def front(data: ReportData) -> Figure:
         axes = figure.add_subplot(1, count, i + 1)
         _axis(data, axes, pair[0], "x")
         _axis(data, axes, pair[1], "y")
-        axes.grid(color=_GRID)
+        axes.grid(color=GRID)
         for baseline in (True, False):
             _panel(data, axes, pair, baseline)
         if data.knee:
             _knee(data, data.knee, axes, pair)
     figure.legend(handles=_handles(data), loc="outside upper left", ncols=3 * count, frameon=False, fontsize=9)
-    figure.supxlabel(_folded(MAC_CONVENTION, 110 * count), fontsize=7.5, color=_SOFT)
+    figure.supxlabel(_folded(MAC_CONVENTION, 110 * count), fontsize=7.5, color=SOFT)
     return figure
 
 
 def _knee(data: ReportData, point: Point, axes: Axes, pair: tuple[str, str]) -> None:
     x, y = at(point, pair)
     right, up = knee_offset(data, point, pair)
-    axes.plot(x, y, "o", markersize=15, markerfacecolor="none", markeredgecolor=_INK, zorder=5)
+    axes.plot(x, y, "o", markersize=15, markerfacecolor="none", markeredgecolor=INK, zorder=5)
     axes.annotate(
         f"knee: trial {point.number}",
         (x, y),
@@ -83,7 +82,7 @@ def _knee(data: ReportData, point: Point, axes: Axes, pair: tuple[str, str]) -> 
         textcoords="offset points",
         ha="right" if right < 0 else "left",
         va="center",
-        arrowprops={"arrowstyle": "-", "color": _SOFT, "shrinkB": 8},
+        arrowprops={"arrowstyle": "-", "color": SOFT, "shrinkB": 8},
         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
         zorder=6,
     )
@@ -100,9 +99,9 @@ def _handles(data: ReportData) -> list[Line2D]:
         style: Any = {"marker": look.matplotlib, "color": look.colour, "linestyle": "none"}
         handles.append(Line2D([], [], markeredgecolor="#ffffff", markersize=8, label=look.name, **style))
     if data.front:
-        handles.append(Line2D([], [], color=_INK, linewidth=1.3, label="front of the search"))
+        handles.append(Line2D([], [], color=INK, linewidth=1.3, label="front of the search"))
     if data.baseline_front:
-        style = {"color": _SOFT, "markerfacecolor": "none"}
+        style = {"color": SOFT, "markerfacecolor": "none"}
         handles.append(Line2D([], [], linestyle="--", linewidth=1.3, label="front of the random baseline", **style))
         handles.append(Line2D([], [], linestyle="none", marker="o", label="hollow: random baseline", **style))
     return handles
@@ -111,7 +110,7 @@ def _handles(data: ReportData) -> list[Line2D]:
 def _panel(data: ReportData, axes: Axes, pair: tuple[str, str], baseline: bool) -> None:
     steps = [at(point, pair) for point in data.steps(pair, baseline)]
     if steps:
-        colour, dashes = (_SOFT, "--") if baseline else (_INK, "-")
+        colour, dashes = (SOFT, "--") if baseline else (INK, "-")
         axes.step(*zip(*steps, strict=True), dashes, where="post", color=colour, linewidth=1.3)
     for point in data.points:
         if point.trial.baseline == baseline:
@@ -145,7 +144,7 @@ def hypervolume(data: ReportData) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
     figure = _figure(7.2, 3.8)
-    curves = [("random baseline", data.baseline_hypervolume, _SOFT, "--"), ("search", data.hypervolume, _INK, "-")]
+    curves = [("random baseline", data.baseline_hypervolume, SOFT, "--"), ("search", data.hypervolume, INK, "-")]
     if not data.points:
         return _sentence(figure, "No trial is complete, so nothing is covered yet.")
     axes = figure.add_subplot()
@@ -154,7 +153,7 @@ def hypervolume(data: ReportData) -> Figure:
             marker = "o" if len(shares) == 1 else ""
             x = range(1, len(shares) + 1)
             axes.step(x, [100 * s for s in shares], dashes + marker, where="post", color=colour, label=name)
-    axes.grid(color=_GRID)
+    axes.grid(color=GRID)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.margins(x=0.01)
     axes.set(xlabel="Finished trials", ylabel="Hypervolume (% of the box)")
@@ -175,7 +174,7 @@ def involution_usage(data: ReportData) -> Figure:
             y = names.index(part.name)
             shares[y][x] = part.share
             text = ",".join(map(str, part.kernel_sizes)) or "–"
-            axes.text(x, y, text, ha="center", va="center", fontsize=8.5, color="#ffffff" if part.share > 0.7 else _INK)
+            axes.text(x, y, text, ha="center", va="center", fontsize=8.5, color="#ffffff" if part.share > 0.7 else INK)
     from matplotlib.colors import LinearSegmentedColormap
 
     colours = LinearSegmentedColormap.from_list("share", ["#f1f3f4", "#f3c9a6", LOOKS["involution"].colour])
@@ -210,7 +209,7 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _sentence(figure: Figure, sentence: str) -> Figure:
-    figure.text(0.5, 0.5, sentence, ha="center", va="center", color=_SOFT)
+    figure.text(0.5, 0.5, sentence, ha="center", va="center", color=SOFT)
     return figure
 
 

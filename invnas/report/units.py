@@ -27,6 +27,9 @@ class Look:
     size: float = 1.0
 
 
+#: Colours of what is written, of what stands back, and of the lines of a grid.
+INK, SOFT, GRID = "#202124", "#5f6368", "#e8eaed"
+
 #: Stands where nothing was measured.
 DASH = "–"
 

@@ -79,21 +79,9 @@ def call(
     return Call(launch, _memory(first), _memory(second), shape, alignment)
 
 
-def run(
-    library: Path,
-    kernel: str,
-    first: Tensor,
-    second: Tensor,
-    window: Window,
-    *,
-    size: tuple[int, int] | None = None,
-    groups: int = 0,
-    alignment: int = 16,
-    shared_limit: int = 48 * 1024,
-) -> Tensor:
-    """Return what a kernel computes, in the operator's shape, by the shared library of `build`; see `call`."""
-    one = call(kernel, first, second, window, size=size, groups=groups, alignment=alignment, shared_limit=shared_limit)
-    result = torch.full(one.shape, math.nan, dtype=first.dtype)
+def run(library: Path, one: Call) -> Tensor:
+    """Return what a kernel computes, in the operator's shape, by the shared library of `build`."""
+    result = torch.full(one.shape, math.nan, dtype=one.first.dtype)
     name, numbers = one.launch.variant.function.encode(), _numbers(one.launch)
     array = (ctypes.c_int64 * len(numbers))(*numbers)
     pointers = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (one.first, one.second, result)]

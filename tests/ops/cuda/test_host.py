@@ -189,14 +189,9 @@ def test_the_matrix_unit_computes_the_gradient_of_the_kernels(program: Path) -> 
 
 def test_the_library_computes_what_the_program_does(tmp_path: Path, program: Path) -> None:
     case = Case(Window(7, padding=3), 2, 2, 16, (9, 10), torch.float16)
-    x, kernels, grad = operands(case)
-    library = host.build(tmp_path)
-    y = host.run(library, "forward", x, kernels, case.window)
-    to_x = host.run(library, "grad_input", grad, kernels, case.window, size=case.size)
-    to_kernels = host.run(library, "grad_kernels", grad, x, case.window, groups=case.groups)
-    for value, want in zip(
-        (y, to_x, to_kernels), host.run_program(program, calls(case, x, kernels, grad)), strict=True
-    ):
+    library, launches = host.build(tmp_path), calls(case, *operands(case))
+    results = [host.run(library, one) for one in launches]
+    for value, want in zip(results, host.run_program(program, launches), strict=True):
         assert torch.equal(value, want)
 
 
