@@ -6,43 +6,72 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from invnas.architecture import Bottleneck, Convolution, DeepStem, HybridNet, Involution, PlainStem, Stage
-    from invnas.choice import Choice, Repeat
-    from invnas.commands import run_search
-    from invnas.experiment import Experiment
+    from invnas.architecture import Architecture
+    from invnas.blocks import BasicBlock, Bottleneck, InvertedResidual, PointwiseBlock
+    from invnas.commands import confirm_front, resume_search, run_search
+    from invnas.experiment import DataSource, Experiment, Recipe
     from invnas.export import load_model
-    from invnas.results import export_model, write_report
+    from invnas.hybrid import DeepStem, HybridNet, PlainStem, Stage
+    from invnas.measurement import Cost, Measurement, Trial
+    from invnas.operators import Convolution, DepthwiseConvolution, Involution, LocalAttention
+    from invnas.results import export_model, retrain, write_report
+    from invnas.run import Run
     from invnas.space import Space
+
+    def Choice(*options: Any, labels: tuple[str, ...] | None = None) -> Any:  # noqa: N802
+        """What a choice becomes fits wherever it stands, so a type checker lets it stand anywhere."""
+
+    def Repeat(item: Any, times: Any = 1, shared: bool = False) -> Any:  # noqa: N802
+        """Likewise: it becomes a tuple."""
+
 
 __version__ = "0.1.0"
 
 # The public names, each with its module: imported on use, since torch takes more than a second.
 _PUBLIC = {
     **dict.fromkeys(("Choice", "Repeat"), "choice"),
-    **dict.fromkeys(
-        ("Bottleneck", "Convolution", "DeepStem", "HybridNet", "Involution", "PlainStem", "Stage"), "architecture"
-    ),
+    "Architecture": "architecture",
+    **dict.fromkeys(("BasicBlock", "Bottleneck", "InvertedResidual", "PointwiseBlock"), "blocks"),
+    **dict.fromkeys(("DeepStem", "HybridNet", "PlainStem", "Stage"), "hybrid"),
+    **dict.fromkeys(("Convolution", "DepthwiseConvolution", "Involution", "LocalAttention"), "operators"),
     "Space": "space",
-    "Experiment": "experiment",
-    "run_search": "commands",
-    **dict.fromkeys(("write_report", "export_model"), "results"),
+    **dict.fromkeys(("DataSource", "Experiment", "Recipe"), "experiment"),
+    **dict.fromkeys(("Cost", "Measurement", "Trial"), "measurement"),
+    "Run": "run",
+    **dict.fromkeys(("confirm_front", "resume_search", "run_search"), "commands"),
+    **dict.fromkeys(("export_model", "retrain", "write_report"), "results"),
     "load_model": "export",
 }
 
 __all__ = [
+    "Architecture",
+    "BasicBlock",
     "Bottleneck",
     "Choice",
     "Convolution",
+    "Cost",
+    "DataSource",
     "DeepStem",
+    "DepthwiseConvolution",
     "Experiment",
     "HybridNet",
+    "InvertedResidual",
     "Involution",
+    "LocalAttention",
+    "Measurement",
     "PlainStem",
+    "PointwiseBlock",
+    "Recipe",
     "Repeat",
+    "Run",
     "Space",
     "Stage",
+    "Trial",
+    "confirm_front",
     "export_model",
     "load_model",
+    "resume_search",
+    "retrain",
     "run_search",
     "write_report",
 ]
@@ -52,3 +81,7 @@ def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'invnas' has no attribute '{name}'")
     return getattr(importlib.import_module(f"invnas.{_PUBLIC[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

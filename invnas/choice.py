@@ -1,17 +1,17 @@
-"""Choices anywhere in a tree of values, and the one walk that resolves them.
+"""Choices anywhere in a tree of values: what they are, how many values they can become, and which decisions lead where.
 
 A tree is made of frozen dataclasses, tuples, lists and plain values. Anywhere in it may stand a `Choice` (take one of
 these) or a `Repeat` (some copies of this, each deciding for itself). Only the branch that is taken is decided.
 
-A decision is named by its path, such as `stages.0.blocks.1.spatial=Involution.kernel_size`.
+A decision is named by its path, such as `stages.0.blocks.1.spatial=Involution.kernel_size`. `resolver.py` turns
+decisions into values.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
 from typing import Any
 
@@ -20,8 +20,11 @@ from invnas.errors import BadInput
 #: Which option of each choice on the way was taken, by path.
 Decisions = dict[str, int]
 
-#: What a user's own value may raise to refuse what it is given.
-REFUSALS = (BadInput, ValueError, TypeError, ArithmeticError, AssertionError)
+#: Letters of a label at most; what is longer is called by its place among the options.
+LABEL = 24
+
+#: Copies that a Repeat makes at most.
+COPIES = 10_000
 
 
 class Choice:
@@ -79,6 +82,9 @@ class Repeat:
         item: The template; every copy makes its own choices unless `shared`.
         times: How many copies: a number, or a Choice of numbers.
         shared: All copies make the same choices.
+
+    >>> count(Repeat(Choice(3, 5), times=3)), count(Repeat(Choice(3, 5), times=3, shared=True))
+    (8, 2)
     """
 
     item: Any
@@ -87,8 +93,8 @@ class Repeat:
 
     def __post_init__(self) -> None:
         for times in self._all_times():
-            if not isinstance(times, int) or times < 0:
-                raise BadInput(f"`times` of a Repeat must be whole numbers of at least 0, but got {times!r}")
+            if not isinstance(times, int) or not 0 <= times <= COPIES:
+                raise BadInput(f"`times` of a Repeat must be whole numbers from 0 to {COPIES:,}, but got {times!r}")
 
     def _all_times(self) -> tuple[Any, ...]:
         return self.times.options if isinstance(self.times, Choice) else (self.times,)
@@ -97,26 +103,39 @@ class Repeat:
     def choice(self) -> Choice:
         """The same as a choice among copies, so that the walk knows one kind of decision only."""
         times = self._all_times()
-        return Choice(*(_Copies(self.item, n, self.shared) for n in times), labels=tuple(map(str, times)))
+        return Choice(*(Copies(self.item, n, self.shared) for n in times), labels=tuple(map(str, times)))
 
 
 @dataclass(frozen=True)
-class _Copies:
+class Copies:
+    """So many copies of a template: what a Repeat is a choice among."""
+
     item: Any
     times: int
     shared: bool
 
     @cached_property
     def size(self) -> int:
+        """How many values the copies can become."""
         return count(self.item) ** (min(self.times, 1) if self.shared else self.times)
 
 
 def _labels(options: tuple[Any, ...]) -> tuple[str, ...]:
-    names = [
-        type(option).__name__ if is_dataclass(option) else f"option{i}" if isinstance(option, Choice) else str(option)
-        for i, option in enumerate(options)
-    ]
+    names = [_label(option, f"option{i}") for i, option in enumerate(options)]
     return tuple(name if names.count(name) == 1 else f"{name}#{i}" for i, name in enumerate(names))
+
+
+def _label(option: Any, place: str) -> str:
+    """Return what to call an option in a path: short, the same in every process, whatever fields its types grow."""
+    if is_dataclass(option) and not isinstance(option, type):
+        return type(option).__name__
+    if option is None or isinstance(option, bool | int | float | str):
+        text = str(option)
+    elif isinstance(option, tuple | list) and all(isinstance(part, int | float | str) for part in option):
+        text = "-".join(map(str, option))
+    else:
+        text = getattr(option, "__name__", "")
+    return text if 0 < len(text) <= LABEL else place
 
 
 def children(node: Any) -> list[tuple[str, Any]]:
@@ -134,7 +153,7 @@ def count(node: Any) -> int:
     >>> count((Choice(1, 2), Repeat(Choice("a", "b"), times=Choice(1, 2))))
     12
     """
-    if isinstance(node, Choice | _Copies):
+    if isinstance(node, Choice | Copies):
         return node.size
     if isinstance(node, Repeat):
         return node.choice.size
@@ -156,45 +175,51 @@ def can_be_equal(a: Any, b: Any) -> bool:
         return type(a) is type(b) and all(
             can_be_equal(part, other) for (_, part), (_, other) in zip(parts, others, strict=True)
         )
-    return bool(a == b)
+    try:
+        return bool(a == b)
+    except Exception:  # arrays and the like say more than yes or no
+        return False
 
 
 def _sequence(node: Any) -> tuple[Any, ...] | None:
-    if isinstance(node, _Copies):
+    if isinstance(node, Copies):
         return (node.item,) * node.times
     return tuple(node) if isinstance(node, tuple | list) else None
 
 
-def resolve(node: Any, decide: Callable[[str, Choice], int], path: str = "") -> Any:
-    """Return the value a tree becomes when `decide(path, choice)` gives the index of each option.
+def every_choice(node: Any, path: str = "") -> Iterator[tuple[str, Choice]]:
+    """Yield every choice that some way through a tree meets, with its path; one path may come up more than once.
 
-    Args:
-        node: The tree.
-        decide: Called once for each choice on the way, parents first.
-        path: Where in a larger tree this one stands.
+    >>> [path for path, _ in every_choice((Choice(1, 2), Repeat(Choice(3, 4), times=Choice(1, 2))))]
+    ['0', '1.times', '1.0', '1.0', '1.1']
     """
     if isinstance(node, Repeat):
-        times = node.choice
-        index = decide(_join(path, "times"), times) if len(times.options) > 1 else 0
-        return resolve(times.options[index], decide, path)
-    if isinstance(node, _Copies):
-        if node.shared:
-            return (resolve(node.item, decide, _join(path, "each")),) * node.times if node.times else ()
-        return tuple(resolve(node.item, decide, _join(path, str(i))) for i in range(node.times))
-    if isinstance(node, Choice):
-        index = decide(path, node)
-        return resolve(node.options[index], decide, f"{path}={node.labels[index]}")
-    parts = children(node)
-    if not parts:
-        return node if not isinstance(node, list) else ()
-    resolved = {name: resolve(part, decide, _join(path, name)) for name, part in parts}
-    return tuple(resolved.values()) if isinstance(node, tuple | list) else replace(node, **resolved)
+        if len(node.choice.options) > 1:
+            yield join(path, "times"), node.choice
+        for copies in node.choice.options:
+            yield from every_choice(copies, path)
+    elif isinstance(node, Copies):
+        for name in (["each"] if node.times else []) if node.shared else map(str, range(node.times)):
+            yield from every_choice(node.item, join(path, name))
+    elif isinstance(node, Choice):
+        yield path, node
+        for label, option in zip(node.labels, node.options, strict=True):
+            yield from every_choice(option, f"{path}={label}")
+    else:
+        for name, part in children(node):
+            yield from every_choice(part, join(path, name))
 
 
-def walk(node: Any, decide: Callable[[str, Choice], int]) -> None:
-    """Call `decide` as `resolve` does, also when a user's own value refuses what it becomes."""
-    with contextlib.suppress(*REFUSALS):
-        resolve(node, decide)
+def facts_of(value: Any) -> dict[Any, Any]:
+    """Return where to keep what was worked out about a frozen value: it lives and dies with the value.
+
+    A value that cannot hold anything (one with slots) has an empty dictionary each time.
+    """
+    try:
+        found: dict[Any, Any] = value.__dict__.setdefault("_facts", {})
+    except AttributeError:
+        return {}
+    return found
 
 
 def decisions_to(node: Any, value: Any, path: str = "") -> Decisions | None:
@@ -203,26 +228,26 @@ def decisions_to(node: Any, value: Any, path: str = "") -> Decisions | None:
         times = node.choice
         for i, copies in enumerate(times.options):
             if (found := decisions_to(copies, value, path)) is not None:
-                return {_join(path, "times"): i, **found} if len(times.options) > 1 else found
+                return {join(path, "times"): i, **found} if len(times.options) > 1 else found
         return None
     if isinstance(node, Choice):
         for i, option in enumerate(node.options):
             if (found := decisions_to(option, value, f"{path}={node.labels[i]}")) is not None:
                 return {path: i, **found}
         return None
-    if isinstance(node, _Copies):
+    if isinstance(node, Copies):
         return _decisions_to_copies(node, value, path)
     return _decisions_to_parts(node, value, path)
 
 
-def _decisions_to_copies(node: _Copies, value: Any, path: str) -> Decisions | None:
+def _decisions_to_copies(node: Copies, value: Any, path: str) -> Decisions | None:
     if not isinstance(value, tuple) or len(value) != node.times:
         return None
     if not node.shared:
-        return _all_decisions([(node.item, part, _join(path, str(i))) for i, part in enumerate(value)])
+        return _all_decisions([(node.item, part, join(path, str(i))) for i, part in enumerate(value)])
     if any(part != value[0] for part in value):
         return None
-    return decisions_to(node.item, value[0], _join(path, "each")) if value else {}
+    return decisions_to(node.item, value[0], join(path, "each")) if value else {}
 
 
 def _decisions_to_parts(node: Any, value: Any, path: str) -> Decisions | None:
@@ -232,7 +257,7 @@ def _decisions_to_parts(node: Any, value: Any, path: str) -> Decisions | None:
         return None
     if not parts:
         return {} if isinstance(node, tuple | list) or node == value else None
-    return _all_decisions([(part, given[name], _join(path, name)) for name, part in parts])
+    return _all_decisions([(part, given[name], join(path, name)) for name, part in parts])
 
 
 def _all_decisions(pairs: list[tuple[Any, Any, str]]) -> Decisions | None:
@@ -245,26 +270,6 @@ def _all_decisions(pairs: list[tuple[Any, Any, str]]) -> Decisions | None:
     return together
 
 
-def enumerate_decisions(node: Any) -> Iterator[Decisions]:
-    """Yield every assignment of decisions of a tree once, in the order of an odometer."""
-    prefix: list[int] = []
-    while True:
-        trail: list[tuple[str, int, int]] = []
-
-        def decide(path: str, choice: Choice, prefix: list[int] = prefix, trail: Any = trail) -> int:
-            index = prefix[len(trail)] if len(trail) < len(prefix) else 0
-            trail.append((path, index, len(choice.options)))
-            return index
-
-        walk(node, decide)
-        yield {path: index for path, index, _ in trail}
-        while trail and trail[-1][1] + 1 == trail[-1][2]:
-            trail.pop()
-        if not trail:
-            return
-        prefix = [index for _, index, _ in trail]
-        prefix[-1] += 1
-
-
-def _join(path: str, name: str) -> str:
+def join(path: str, name: str) -> str:
+    """Return the path of a part by the path of the whole."""
     return f"{path}.{name}" if path else name

@@ -4,27 +4,39 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from invnas.caps import Caps
+from invnas.confirmation import Confirmation, confirmation
 from invnas.errors import BadInput
-from invnas.experiment import Experiment, parse_count
+from invnas.experiment import PLACED, Experiment
+from invnas.head import Head
+from invnas.measurement import PHASES
+from invnas.phases import continue_run, finished, phases_of
 from invnas.run import Run
-from invnas.search.live import LiveView
-from invnas.search.loop import Engine, search
-from invnas.search.sampler import make_sampler
-from invnas.shipped import find
-from invnas.space import load_space
-from invnas.space_check import Caps, SpaceCheck, check_space, smallest_within
+from invnas.search.observations import Earlier, earlier_of
+from invnas.search.samplers import make_sampler
+from invnas.settings import parse_count, path_of, whole
+from invnas.space import Space, load_space
+from invnas.space_check import SpaceCheck, check_space, smallest_within
+from invnas.space_source import space_file
 
+if TYPE_CHECKING:
+    from invnas.engine.ray.cluster import Cluster
+
+#: Further seeds of one architecture: more of them say nothing new.
+_FURTHER = 100
 _PACKAGES = ("invnas", "torch", "lightning", "torchmetrics", "optuna", "numpy")
 
 
 def environment() -> dict[str, str]:
     """Return versions and hardware by name, as they are recorded with a run."""
-    from invnas.training import device_name
+    from invnas.device import device_name
 
     found = {"python": platform.python_version(), "device": device_name(), "cores": str(os.cpu_count())}
     found["system"] = f"{platform.system()} {platform.machine()}"
@@ -49,105 +61,187 @@ def run_search(experiment: Experiment, run_dir: str | Path, *, quiet: bool = Fal
 
     Raises:
         BadInput: If anything the user gave cannot be; nothing has been trained then.
+        DiskFailed: If the disk is full; no trial is blamed, and `resume_search` goes on.
+        KeyboardInterrupt: For Ctrl-C, and in the main thread for SIGTERM and SIGHUP where nobody else handles them.
+
+    Example:
+        >>> from invnas import DataSource, Experiment, Recipe, run_search
+        >>> experiment = Experiment("digits", trials=1, recipe=Recipe(epochs=1), max_macs=150_000)
+        >>> run_search(experiment, "runs/example", quiet=True)
+        Run(runs/example: 1 complete)
     """
     from invnas.cost import pricer
-    from invnas.engine.evaluate import open_data
+    from invnas.engine.images import open_data
     from invnas.training import make_trainer, quiet_lightning
 
-    space_path = find("search_spaces", experiment.space)
-    space = load_space(space_path)
-    make_sampler(experiment, space)
-    with quiet_lightning():
-        make_trainer(experiment.recipe)  # a precision Lightning does not know is refused here, not by every trial
-    data, facts = open_data(experiment.data)
-    caps = Caps(experiment.max_macs, experiment.max_parameters)
-    if str(caps):
-        smallest_within(space, pricer(facts.input_shape, facts.classes), caps, experiment.seed)
-    run = Run.create(
-        run_dir,
-        experiment,
-        space_path,
-        input_shape=facts.input_shape,
-        classes=facts.classes,
-        environment=environment(),
-        class_names=facts.class_names,
-        normalisation=vars(data.normalisation) if hasattr(data, "normalisation") else None,
-    )
-    return _continue(run, quiet)
+    if not isinstance(experiment, Experiment):
+        raise BadInput(f"`experiment` must be an Experiment, but got {experiment!r:.60}")
+    folder = path_of(run_dir, "run_dir")
+    experiment = replace(experiment, recipe=experiment.recipe.resolved())  # the record says what was used
+    with space_file(experiment.space) as space_path:
+        space = load_space(space_path)
+        earlier = _earlier(experiment, space)
+        make_sampler(experiment, space, earlier=earlier)
+        with quiet_lightning():
+            make_trainer(experiment.recipe)  # a precision Lightning does not know is refused here, not by every trial
+        _, facts = open_data(experiment.data, experiment.what)
+        caps = experiment.caps
+        if str(caps):
+            smallest_within(space, pricer(facts.input_shape, experiment.what.head(facts)), caps, experiment.seed)
+        with _connected(experiment) as cluster:
+            known = environment()
+            run = Run.create(folder, experiment, space_path, facts=facts, environment=known, earlier=earlier)
+            return continue_run(run, quiet, cluster)
 
 
-def resume_search(run_dir: str | Path, trials: str | int | None = None, *, quiet: bool = False) -> Run:
+def _earlier(experiment: Experiment, space: Space) -> list[Earlier]:
+    """Return what the run that a search starts from has found."""
+    if experiment.warm_start is None:
+        return []
+    found = earlier_of(Run.open(experiment.warm_start).trials(), space)
+    if not found:
+        raise BadInput(
+            f"`warm_start`: nothing that {experiment.warm_start} has trained lies in the space {space.name}; "
+            "it must be a run on the same space"
+        )
+    return found
+
+
+def resume_search(
+    run_dir: str | Path,
+    trials: str | int | None = None,
+    *,
+    promote: int = 0,
+    baselines: bool = False,
+    placed: Mapping[str, Any] | None = None,
+    quiet: bool = False,
+) -> Run:
     """Continue an interrupted search, or extend a finished one.
 
     Args:
         run_dir: The run folder.
         trials: None for the number it was started with, a new number, or "+20" for so many more.
+        promote: So many of the most promising stopped trials are trained to the end, beside those.
+        baselines: Also train what the front is compared with, if it was not asked for before.
+        placed: Where it goes on, if elsewhere than before, by the names of the settings: engine, workers, address,
+            gpus_per_trial, cpus_per_trial, storage. It is written to the run.
         quiet: Show no progress.
+
+    Example, after that of `run_search`:
+        >>> from invnas import resume_search
+        >>> resume_search("runs/example", trials="+1", quiet=True)
+        Run(runs/example: 2 complete)
     """
     run = Run.open(run_dir)
     if trials is not None:
         now = run.experiment.trials
         text = str(trials)
-        wanted = now + parse_count(text[1:]) if text.startswith("+") else parse_count(text)
+        try:
+            wanted = now + parse_count(text[1:]) if text.startswith("+") else parse_count(text)
+        except BadInput as error:
+            raise BadInput(f"`trials`: {error}") from None
         if wanted < now:
             raise BadInput(f"`trials` can only grow: the run {run_dir} has {now}, but got {text}")
         with run.locked():
             run.extend(wanted)
-    return _continue(run, quiet)
+    if promote < 0:
+        raise BadInput(f"`promote` must not be negative, but got {promote}")
+    if promote:
+        with run.locked():
+            run.promote(promote)
+    if baselines:
+        with run.locked():
+            run.place(replace(run.experiment, baselines=True))
+    before = run.experiment
+    with _connected(_placed(before, placed or {})) as cluster:
+        with run.locked():
+            _bring_back(run, before.storage)
+            if placed:
+                run.place(_placed(before, placed))
+        return continue_run(run, quiet, cluster)
 
 
-def _continue(run: Run, quiet: bool) -> Run:
-    from invnas.engine.local import local_engine
+def confirm_front(run_dir: str | Path, seeds: int = 2, *, quiet: bool = False) -> Confirmation:
+    """Train the members of a front with further seeds, and say which of its differences hold.
 
-    with run.locked():
-        engine = local_engine(run.folder, run.experiment)
-        try:
-            phases = (False, True) if run.experiment.random_baseline else (False,)
-            for baseline in phases:
-                _phase(run, engine, baseline, quiet)
-        finally:
-            engine.close()
-    return run
+    A seed decides first weights, order and augmentation; images, split and recipe are those of the search. What is
+    trained is added to the record; what it has is not trained again, and a call that was interrupted goes on.
+
+    Args:
+        run_dir: The run folder.
+        seeds: How many further seeds each member of the front shall have.
+        quiet: Show no progress.
+
+    Raises:
+        BadInput: If there is no front, or the search is not done.
+
+    Example, after that of `run_search`:
+        >>> from invnas import confirm_front
+        >>> len(confirm_front("runs/example", seeds=1, quiet=True).members[0].values)
+        1
+    """
+    seeds = whole(seeds, "seeds")
+    if not 1 <= seeds <= _FURTHER:
+        raise BadInput(f"`seeds` must be 1 to {_FURTHER}, but got {seeds}")
+    run = Run.open(run_dir)
+    learned = next((axis for axis in run.experiment.axes if axis.source == "learned"), None)
+    if learned is None:
+        raise BadInput(f"the objectives of {run_dir} are costs alone: further seeds change none of them")
+    for phase, wanted in phases_of(run).items():
+        if phase != "confirm" and (done := finished(run, phase)) < wanted:
+            raise BadInput(
+                f"the {PHASES[phase]} of {run_dir} is not done ({done} of {wanted} trials): its front may change; "
+                f"first: invnas resume {run_dir}"
+            )
+    with _connected(run.experiment) as cluster:
+        with run.locked():
+            members = run.confirm(seeds)  # what further seeds say may move the front
+        continue_run(run, quiet, cluster, only="confirm")
+    return confirmation(members, run.trials(), learned)
 
 
-def _phase(run: Run, engine: Engine, baseline: bool, quiet: bool) -> None:
-    from invnas.cost import pricer
+def _placed(experiment: Experiment, placed: Mapping[str, Any]) -> Experiment:
+    """Return an experiment that goes on elsewhere: with the local engine nothing of a cluster is left."""
+    usual = Experiment()
+    if placed.get("engine") == "local":
+        if experiment.tune_scheduler:
+            raise BadInput(f"the stopper {experiment.tune_scheduler} is one of Ray Tune: this run needs --engine ray")
+        experiment = replace(experiment, **{name: getattr(usual, name) for name in PLACED if name != "workers"})
+    return replace(experiment, **placed)
 
-    experiment = run.experiment
-    mine = run.trials(baseline=baseline)
-    # Another seed: a random search and its baseline shall not draw the same architectures.
-    uniform = replace(experiment, sampler="random", sampler_args={}, seed=experiment.seed + 1)
-    asked = uniform if baseline else experiment
-    caps = {"macs": experiment.max_macs, "parameters": experiment.max_parameters}
-    title = "random baseline" if baseline else "search"
-    with LiveView(experiment.trials, experiment.objectives, mine, caps=caps, title=title, quiet=quiet) as view:
-        outcome = search(
-            run.space,
-            make_sampler(asked, run.space, mine),
-            pricer(run.manifest.input_shape, run.manifest.classes),
-            engine,
-            run,
-            trials=experiment.trials,
-            objectives=experiment.objectives,
-            max_macs=experiment.max_macs,
-            max_parameters=experiment.max_parameters,
-            baseline=baseline,
-            rng_seed=experiment.seed,
-            on_event=view,
-        )
-    if not quiet:
-        refused = ", ".join(f"{number} {kind}" for kind, number in sorted(outcome.rejected.items())) or "none"
-        print(
-            f"{title}: {outcome.ended}; {outcome.trained} trained, {outcome.failed} failed, {outcome.reused} reused; "
-            f"rejected before training: {refused}",
-            file=sys.stderr,
-        )
+
+def _bring_back(run: Run, storage: str | None) -> None:
+    """Bring what trials that were cut off have left in a storage to the run folder: any engine goes on from there."""
+    from invnas.engine.ray.mirror import mirror_of
+
+    running = [trial.number for trial in run.trials() if trial.state == "running"]
+    if storage is not None and running:
+        mirror_of(run.folder, storage).bring_back(running)
+
+
+@contextmanager
+def _connected(experiment: Experiment) -> Iterator[Cluster | None]:
+    """Connect to Ray where an experiment wants it, before anything is written; what it cannot do is said here."""
+    if experiment.engine != "ray":
+        yield None
+        return
+    from invnas.engine.ray.cluster import Cluster, check_ray
+
+    check_ray()
+    from invnas.engine.ray.tuning import check_scheduler
+
+    check_scheduler(experiment)
+    cluster = Cluster(experiment)
+    try:
+        yield cluster
+    finally:
+        cluster.close()
 
 
 def space_facts(
-    name: str, input_shape: tuple[int, int, int], classes: int, max_macs: int | None, max_parameters: int | None
+    name: str, input_shape: tuple[int, int, int], head: Head | int, max_macs: int | None, max_parameters: int | None
 ) -> SpaceCheck:
     """Return what a space holds, priced for one kind of image."""
     from invnas.cost import pricer
 
-    return check_space(load_space(name), pricer(input_shape, classes), Caps(max_macs, max_parameters))
+    return check_space(load_space(name), pricer(input_shape, head), Caps.of(macs=max_macs, parameters=max_parameters))

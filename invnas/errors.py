@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import errno
+import os
+from collections.abc import Iterable, Iterator
 
 
 class InvnasError(Exception):
@@ -33,6 +35,68 @@ class MissingExtra(BadInput):
 
 class TrialFailed(InvnasError):
     """One training ended without a measurement (NaN, divergence, out of memory); the search goes on."""
+
+
+class DiskFailed(InvnasError):
+    """A disk is full, over its quota, read-only or broken: neither the input nor a trial is at fault."""
+
+
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG})
+# What torch says of a file that it could not write has no number.
+_DISK_WORDS = (*(os.strerror(number) for number in _DISK), "file write failed")
+
+
+def disk_failure(error: BaseException | None) -> str | None:
+    """Return what a disk refused, when that is what an error comes from, and None otherwise."""
+    for one in _causes(error):
+        text = " ".join(str(one).split())
+        if isinstance(one, OSError) and one.errno in _DISK:
+            return f"{one.filename or 'a file'} cannot be written or read: {one.strerror}"
+        said = isinstance(one, RuntimeError) and any(words in text for words in _DISK_WORDS)
+        if said or isinstance(one, DiskFailed):
+            return text
+    return None
+
+
+# What the libraries below torch say has no class: its CPU allocator (by system), C++, oneDNN, CUDA's libraries, mmap.
+_MEMORY_WORDS = (
+    "can't allocate memory", "not enough memory", "std::bad_alloc", "could not execute a primitive",
+    "could not create a memory", "out of memory", "ALLOC_FAILED", "Cannot allocate memory",
+)  # fmt: skip
+# As a whole: of an operator that oneDNN does not have it says "could not create a primitive descriptor".
+_MEMORY_SENTENCE = "could not create a primitive"
+
+
+def out_of_memory(error: BaseException | None) -> bool:
+    """Tell whether an error comes from memory that ran out, on the CPU or on a GPU."""
+    for one in _causes(error):
+        # Those of torch and CuPy for GPUs are told by their name: this module imports nothing.
+        if isinstance(one, MemoryError) or type(one).__name__ == "OutOfMemoryError":
+            return True
+        said = str(one)
+        if isinstance(one, RuntimeError | OSError) and (
+            said == _MEMORY_SENTENCE or any(words in said for words in _MEMORY_WORDS)
+        ):
+            return True
+    return False
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and what it comes from, as a traceback shows them."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def said_of(error: BaseException) -> str:
+    """Return what an error says in one line, without the frames of C++ that torch adds."""
+    return " ".join(str(error).partition("\nException raised from ")[0].split()).rstrip('" ')
+
+
+def unwritable(what: str, error: OSError) -> InvnasError:
+    """Return the error of something that cannot be written: `DiskFailed` or, where the name is wrong, `BadInput`."""
+    kind = DiskFailed if error.errno in _DISK else BadInput
+    return kind(f"{what}: {error.strerror or error}")
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:

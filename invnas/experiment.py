@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import PurePath
 from typing import Any, Literal
 
+from invnas.caps import Caps
 from invnas.errors import BadInput
-from invnas.measurement import check_objectives
-
-_COUNT = re.compile(r"(\d+(?:\.\d+)?(?:[eE]\d{1,2})?)\s*([kKmMgG]?)")
-_SCALE = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
-
-
-def parse_count(text: str | int) -> int:
-    """Return a count written as 30M, 1.5G, 200k or a plain number.
-
-    >>> parse_count("1.5M")
-    1500000
-    """
-    match = _COUNT.fullmatch(str(text).strip())
-    if match is None:
-        raise BadInput(f"'{text}' is not a count: write a number, or a number with k, M or G, such as 30M")
-    return round(float(match[1]) * _SCALE[match[2].lower()])
+from invnas.objective import Objective, by_name
+from invnas.settings import COUNT, settle
+from invnas.space import Space
+from invnas.stopping import Rungs, rungs_of, tune_scheduler
+from invnas.task import Task, load_task, objectives_of
 
 
 @dataclass(frozen=True)
@@ -33,10 +23,23 @@ class DataSource:
     Attributes:
         class_path: Dotted path of a LightningDataModule, such as invnas.data.Digits or my_package.MyData.
         init_args: Its arguments by name.
+
+    >>> DataSource("invnas.data.Digits", {"batch_size": 32}).init_args["batch_size"]
+    32
     """
 
     class_path: str = "invnas.data.HardDigits"
     init_args: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        settle(self, "data.")
+
+
+#: Seeds there are: numpy takes 32 bits, and the random baseline has the next one.
+SEEDS = 2**32 - 1
+
+#: Peak rate and weight decay of each optimiser where none are given.
+_USUAL: Mapping[str, tuple[float, float]] = {"sgd": (0.1, 1e-4), "adamw": (2e-3, 0.05)}
 
 
 @dataclass(frozen=True)
@@ -46,42 +49,67 @@ class Recipe:
     Attributes:
         epochs: Passes over the training images.
         optimizer: "sgd" (Nesterov) or "adamw".
-        learning_rate: Peak rate, reached after the warm-up, then decayed to zero by a cosine.
+        learning_rate: Peak rate, reached after the warm-up, then decayed to zero by a cosine; by default 0.1 for sgd,
+            0.002 for adamw.
         momentum: Momentum of SGD.
-        weight_decay: Weight decay; not applied to biases and norms.
+        weight_decay: Weight decay; not applied to biases and norms; by default 0.0001 for sgd, 0.05 for adamw.
         warmup_epochs: Epochs of linear warm-up.
         label_smoothing: Share of each label spread over all classes.
         gradient_clip: Largest norm of the gradient (involution diverges without); 0 turns clipping off.
         precision: Lightning's precision, or "auto": bf16-mixed on a GPU, 32-true on a CPU.
         logger: Where each epoch's metrics go: "none", "csv" or "tensorboard".
         threads: Torch threads of each training on a CPU; 0 shares the cores among the workers.
+        max_minutes: A training that takes longer fails; None has no limit.
+
+    >>> Recipe(epochs=5, optimizer="adamw").epochs
+    5
     """
 
     epochs: int = 30
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    learning_rate: float = 0.1
+    learning_rate: float | None = None
     momentum: float = 0.9
-    weight_decay: float = 1e-4
+    weight_decay: float | None = None
     warmup_epochs: float = 1.0
     label_smoothing: float = 0.0
     gradient_clip: float = 1.0
     precision: str = "auto"
     logger: Literal["none", "csv", "tensorboard"] = "none"
     threads: int = 0
+    max_minutes: float | None = None
 
     def __post_init__(self) -> None:
+        settle(self, "recipe.")
         if self.epochs < 1:
             raise BadInput(f"`recipe.epochs` must be at least 1, but got {self.epochs}")
-        if self.optimizer not in ("sgd", "adamw"):
-            raise BadInput(f"`recipe.optimizer` must be sgd or adamw, but got '{self.optimizer}'")
-        if not self.learning_rate > 0:
+        if not self.rate > 0:
             raise BadInput(f"`recipe.learning_rate` must be positive, but got {self.learning_rate}")
         if not 0 <= self.label_smoothing < 1:
             raise BadInput(f"`recipe.label_smoothing` must lie in [0, 1), but got {self.label_smoothing}")
         if not 0 <= self.momentum < 1:
             raise BadInput(f"`recipe.momentum` must lie in [0, 1), but got {self.momentum}")
-        if min(self.gradient_clip, self.warmup_epochs, self.weight_decay, self.threads) < 0:
+        if min(self.gradient_clip, self.warmup_epochs, self.decay, self.threads) < 0:
             raise BadInput("`recipe`: gradient_clip, warmup_epochs, weight_decay and threads must not be negative")
+        if self.max_minutes is not None and not self.max_minutes > 0:
+            raise BadInput(f"`recipe.max_minutes` must be positive, but got {self.max_minutes}")
+
+    @property
+    def rate(self) -> float:
+        """The peak rate: `learning_rate`, or that of the optimiser."""
+        return _USUAL[self.optimizer][0] if self.learning_rate is None else self.learning_rate
+
+    @property
+    def decay(self) -> float:
+        """The weight decay: `weight_decay`, or that of the optimiser."""
+        return _USUAL[self.optimizer][1] if self.weight_decay is None else self.weight_decay
+
+    def resolved(self) -> Recipe:
+        """Return the same recipe with every default as a number."""
+        return replace(self, learning_rate=self.rate, weight_decay=self.decay)
+
+
+#: Settings of an experiment that say where it runs: a run can go on elsewhere.
+PLACED = ("engine", "workers", "address", "gpus_per_trial", "cpus_per_trial", "storage")
 
 
 @dataclass(frozen=True)
@@ -89,46 +117,148 @@ class Experiment:
     """One question to a search: which space, on which images, with which budget.
 
     Attributes:
-        space: Name of a space that comes with invnas (digits, hybrid_cifar, ...) or path of a Python file.
+        space: Name of a space that comes with invnas (digits, hybrid_cifar, ...) or path of a Python file; in Python
+            also a Space, a network value or a function.
         data: Where the images come from.
         recipe: How each candidate is trained.
-        objectives: Two or three of top1, macs, parameters, activation_bytes, latency_ms.
+        task: What is trained for: classification, or the class path of a task.
+        objectives: Two or three of what the task measures (top1, top5, loss) and what a network costs (macs,
+            parameters, activation_bytes, latency_ms).
         trials: Architectures to train.
         max_macs: Cap on multiply-adds of one image, such as 30M; nothing above it is trained.
         max_parameters: Cap on parameters, such as 1M; nothing above it is trained.
-        sampler: Who proposes: tpe, random, evolution, or the class path of any Optuna sampler.
+        max_latency_ms: Cap on the milliseconds of a forward pass of one image; it is metered before training.
+        sampler: Who proposes: known-cost, tpe, random, branch-uniform, stratified, evolution, or the class path
+            of any Optuna sampler.
         sampler_args: Arguments of that sampler by name.
+        warm_start: Folder of an earlier run on the same space, perhaps on other images, that known-cost learns from.
         seed: Seed of the proposals and of each training.
-        workers: Trainings at a time, each in a process of its own when more than one.
+        workers: Trainings at a time, each in a process of its own when more than one; by default 1 on this machine, and
+            as many as fit on a cluster.
+        stopper: Who ends trainings early: none, halving, or the class path of a scheduler of Ray Tune (engine ray).
+        stopper_args: Arguments of that stopper by name.
+        engine: Who trains: local (this machine) or ray (Ray Tune, on one machine or a cluster).
+        address: Address of a Ray cluster, such as auto or 10.0.0.1:6379; by default Ray is started on this machine.
+        gpus_per_trial: GPUs of each training under Ray, a part such as 0.25 too; by default 1 where there are any.
+        cpus_per_trial: CPU cores of each training under Ray; by default 1.
+        storage: Folder that all machines share, or URL such as s3://bucket/path, through which checkpoints and weights
+            come back under Ray; by default the run folder, which all machines must then see.
+        stop_when_converged: End the search when the best candidate is expected to add less than this share, such as
+            0.01, to what the front covers; by default it ends after `trials`.
+        converged_trials: Trials for which that must have been so.
         random_baseline: Also train as many uniformly random architectures, to compare with.
+        baselines: Also train pure members of the space and well-known small networks, to compare the front with.
+
+    >>> asked = Experiment(space="digits", trials=20, objectives=("top1", "parameters"), max_macs=1_000_000)
+    >>> Experiment.from_dict(asked.to_dict()) == asked
+    True
     """
 
-    space: str = "digits"
+    space: Any = "digits"
     data: DataSource = field(default_factory=DataSource)
     recipe: Recipe = field(default_factory=Recipe)
+    task: str = "classification"
     objectives: tuple[str, ...] = ("top1", "macs")
     trials: int = 48
-    max_macs: int | None = None
-    max_parameters: int | None = None
-    sampler: str = "tpe"
+    max_macs: int | None = field(default=None, metadata=COUNT)
+    max_parameters: int | None = field(default=None, metadata=COUNT)
+    max_latency_ms: float | None = None
+    sampler: str = "known-cost"
     sampler_args: dict[str, Any] = field(default_factory=dict)
+    warm_start: str | None = None
     seed: int = 0
-    workers: int = 1
+    workers: int | None = None
+    stopper: str = "none"
+    stopper_args: dict[str, Any] = field(default_factory=dict)
+    engine: Literal["local", "ray"] = "local"
+    address: str | None = None
+    gpus_per_trial: float | None = None
+    cpus_per_trial: float | None = None
+    storage: str | None = None
+    stop_when_converged: float | None = None
+    converged_trials: int = 10
     random_baseline: bool = False
+    baselines: bool = False
 
     def __post_init__(self) -> None:
-        check_objectives(self.objectives)
-        for name in ("trials", "workers"):
-            if getattr(self, name) < 1:
-                raise BadInput(f"`{name}` must be at least 1, but got {getattr(self, name)}")
-        for name in ("max_macs", "max_parameters"):
+        settle(self)
+        if isinstance(self.space, PurePath):
+            object.__setattr__(self, "space", str(self.space))
+        elif not isinstance(self.space, str | Space):
+            Space(self.space)  # refused here, in the words of a space
+        by_name(self.objectives, objectives_of(load_task(self.task)))
+        for name in ("trials", "workers", "converged_trials"):
+            if (number := getattr(self, name)) is not None and number < 1:
+                raise BadInput(f"`{name}` must be at least 1, but got {number}")
+        if not 0 <= self.seed < SEEDS:
+            raise BadInput(f"`seed` must lie in 0 to {SEEDS - 1}, but got {self.seed}")
+        for name in ("max_macs", "max_parameters", "max_latency_ms"):
             cap = getattr(self, name)
-            if cap is not None and cap < 1:
+            if cap is not None and not cap > 0:
                 raise BadInput(f"`{name}` must be positive, but got {cap}")
+        if self.warm_start is not None and self.sampler != "known-cost":
+            raise BadInput(f"`warm_start` is for the sampler known-cost, but the sampler is {self.sampler}")
+        if self.stop_when_converged is not None:
+            if not 0 < self.stop_when_converged < 1:
+                raise BadInput(f"`stop_when_converged` must lie between 0 and 1, but got {self.stop_when_converged:g}")
+            if metered := [axis.name for axis in self.axes if axis.source == "metered"]:
+                raise BadInput(
+                    f"`stop_when_converged` looks at candidates whose cost is counted, but the objective {metered[0]} "
+                    "is known only after it was measured"
+                )
+        self._check_engine()
+
+    def _check_engine(self) -> None:
+        _ = self.rungs  # an unknown stopper is refused here
+        for name, least in (("gpus_per_trial", 0.0), ("cpus_per_trial", 0.0)):
+            given = getattr(self, name)
+            if given is not None and given < least:
+                raise BadInput(f"`{name}` must not be negative, but got {given:g}")
+        if self.gpus_per_trial is not None and self.gpus_per_trial > 1 and self.gpus_per_trial % 1:
+            raise BadInput(
+                f"`gpus_per_trial` must be a part of one GPU or a whole number of them, but got {self.gpus_per_trial:g}"
+            )
+        if self.engine != "ray":
+            if self.tune_scheduler:
+                raise BadInput(f"the stopper {self.tune_scheduler} is one of Ray Tune: it needs --engine ray")
+            for name in ("address", "gpus_per_trial", "cpus_per_trial", "storage"):
+                if getattr(self, name) is not None:
+                    raise BadInput(f"`{name}` is for Ray: it needs --engine ray")
+
+    @property
+    def tune_scheduler(self) -> str | None:
+        """The class path of the scheduler of Ray Tune that is its stopper; None where invnas judges, or nobody."""
+        return tune_scheduler(self.stopper)
+
+    @property
+    def rungs(self) -> Rungs:
+        """The epochs at which trainings are judged."""
+        return rungs_of(self.stopper, self.stopper_args, self.recipe.epochs)
+
+    @property
+    def parallel(self) -> bool:
+        """Whether several trainings run at a time, or may."""
+        return self.workers != 1 if self.engine == "ray" else (self.workers or 1) > 1
+
+    @property
+    def what(self) -> Task:
+        """The task as a value."""
+        return load_task(self.task)
+
+    @property
+    def axes(self) -> tuple[Objective, ...]:
+        """The objectives as values."""
+        return by_name(self.objectives, objectives_of(self.what))
+
+    @property
+    def caps(self) -> Caps:
+        """The caps as a value."""
+        return Caps.of(macs=self.max_macs, parameters=self.max_parameters, latency_ms=self.max_latency_ms)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
-        return {**asdict(self), "objectives": list(self.objectives)}
+        space = self.space if isinstance(self.space, str) else "space"  # an object is written beside it as a file
+        return {**asdict(replace(self, space=space)), "objectives": list(self.objectives)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Experiment:

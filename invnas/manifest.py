@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,11 @@ from typing import Any
 from invnas import __version__
 from invnas.errors import BadInput
 from invnas.experiment import Experiment
+from invnas.facts import DataFacts
+from invnas.files import read_json
 
-#: Version of the layout of a run folder; raised when an older invnas could misread a newer folder.
-FORMAT = 1
+#: Version of the layout of a run folder; raised when what it holds changes.
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -22,20 +23,14 @@ class Manifest:
 
     Attributes:
         experiment: What was asked.
-        input_shape: Channels, height, width of an image.
-        classes: Number of classes.
+        facts: The images as they were found when the run was made.
         environment: Versions and hardware, as text or plain data by name.
-        class_names: Names of the classes in label order, when known.
-        normalisation: Mean and standard deviation of each channel, of values in 0..1, when known.
         invnas: Version that made the run.
     """
 
     experiment: Experiment
-    input_shape: tuple[int, int, int]
-    classes: int
+    facts: DataFacts
     environment: Mapping[str, Any]
-    class_names: tuple[str, ...] | None = None
-    normalisation: Mapping[str, tuple[float, ...]] | None = None
     invnas: str = __version__
 
     def to_dict(self) -> dict[str, Any]:
@@ -44,12 +39,7 @@ class Manifest:
             "format": FORMAT,
             "invnas": self.invnas,
             "experiment": self.experiment.to_dict(),
-            "data": {
-                "input_shape": list(self.input_shape),
-                "classes": self.classes,
-                "class_names": self.class_names,
-                "normalisation": self.normalisation,
-            },
+            "data": self.facts.to_dict(),
             "environment": dict(self.environment),
         }
 
@@ -58,30 +48,24 @@ class Manifest:
         """Read run.json.
 
         Raises:
-            BadInput: If it is malformed or of a newer format.
+            BadInput: If it is malformed or of another format.
         """
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            newer = data["format"] > FORMAT
-        except (ValueError, KeyError, TypeError) as error:
+            data = read_json(path)
+            made, wanted = data["format"], FORMAT
+            newer, older = made > wanted, made < wanted
+        except (KeyError, TypeError) as error:
             raise BadInput(f"{path} is malformed: {type(error).__name__}: {error}") from None
-        if newer:
-            raise BadInput(
-                f"the run {path.parent} was made by invnas {data.get('invnas')} in format {data['format']}, "
-                f"but this invnas {__version__} reads up to format {FORMAT}: upgrade invnas"
-            )
+        if newer or older:
+            said = f"the run {path.parent} was made by invnas {data.get('invnas')} in format {made}, but this invnas"
+            remedy = "upgrade invnas" if newer else "search again, or read it with the version that made it"
+            raise BadInput(f"{said} {__version__} reads format {wanted}: {remedy}")
         try:
-            images = data["data"]
-            channels, height, width = map(int, images["input_shape"])
-            names, scale = images.get("class_names"), images.get("normalisation")
             return cls(
                 experiment=Experiment.from_dict(data["experiment"]),
-                input_shape=(channels, height, width),
-                classes=int(images["classes"]),
+                facts=DataFacts.from_dict(data["data"]),
                 environment=dict(data["environment"]),
-                class_names=tuple(map(str, names)) if names else None,
-                normalisation={key: tuple(map(float, scale[key])) for key in ("mean", "std")} if scale else None,
                 invnas=str(data["invnas"]),
             )
-        except (ValueError, KeyError, TypeError, AttributeError, BadInput) as error:
+        except (ValueError, ArithmeticError, KeyError, TypeError, AttributeError, BadInput) as error:
             raise BadInput(f"{path} is malformed: {type(error).__name__}: {error}") from None

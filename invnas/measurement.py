@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from invnas.architecture import Architecture
 from invnas.choice import Decisions
-from invnas.errors import BadInput, nearest
+from invnas.errors import BadInput
+from invnas.objective import Objective
 
 MAC_CONVENTION = (
-    "FLOPs are multiply-adds (MACs) of one image: convolutions, linear layers, matrix products and the "
-    "local multiply-add of involution; batch norm, activations, pooling and bias additions are not counted"
+    "FLOPs are multiply-adds (MACs) of one image: convolutions, linear layers, matrix products, the local multiply-add "
+    "of involution, and all other products that end in a sum; batch norm, activations, gates, pooling and bias "
+    "additions are not counted"
 )
 
 #: What `macs` counts, by name, one sentence each.
@@ -25,29 +27,60 @@ CONVENTIONS: Mapping[str, str] = {
     ),
 }
 
-#: Every objective by name, and which way is better.
-OBJECTIVES: Mapping[str, str] = {
-    "top1": "maximize",
-    "macs": "minimize",
-    "parameters": "minimize",
-    "activation_bytes": "minimize",
-    "latency_ms": "minimize",
-}
-
 
 @dataclass(frozen=True)
 class Cost:
-    """The exact price of a network for one image, independent of the backend that runs it.
+    """The price of a network for one image, by name: what was counted exactly, and what was metered beside it.
 
     Attributes:
-        macs: Multiply-adds of one forward pass; other conventions count differently (see `CONVENTIONS`).
-        parameters: Trainable numbers.
-        activation_bytes: Peak bytes of feature maps alive at once in inference, float32, without the weights.
+        values: "macs" (multiply-adds of one forward pass; other conventions count differently, see `CONVENTIONS`),
+            "parameters" (trainable numbers), "activation_bytes" (peak bytes of feature maps alive at once in inference,
+            float32, without the weights), and "latency_ms" where a meter measured it.
+
+    >>> price = Cost.counted(macs=1_200_000, parameters=30_000, activation_bytes=65_536)
+    >>> price.macs, price["parameters"], "latency_ms" in price
+    (1200000, 30000, False)
     """
 
-    macs: int
-    parameters: int
-    activation_bytes: int
+    values: Mapping[str, float]
+
+    @classmethod
+    def counted(cls, macs: int, parameters: int, activation_bytes: int) -> Cost:
+        """Return a price of what is counted, independent of the backend that runs the network."""
+        return cls({"macs": macs, "parameters": parameters, "activation_bytes": activation_bytes})
+
+    def __getitem__(self, name: str) -> float:
+        return self.values[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.values
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds."""
+        return int(self.values["macs"])
+
+    @property
+    def parameters(self) -> int:
+        """Trainable numbers."""
+        return int(self.values["parameters"])
+
+    @property
+    def activation_bytes(self) -> int:
+        """Peak bytes of feature maps."""
+        return int(self.values["activation_bytes"])
+
+    def to_dict(self) -> dict[str, float]:
+        """Return plain JSON data."""
+        return dict(self.values)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Cost:
+        """Rebuild from `to_dict`; a TypeError says that a value is no number."""
+        for name, value in data.items():
+            if not isinstance(value, int | float):
+                raise TypeError(f"the cost `{name}` is {value!r}")
+        return cls(dict(data))
 
 
 @dataclass(frozen=True)
@@ -67,7 +100,7 @@ class Segment:
 
 def total(prices: Sequence[Cost]) -> Cost:
     """Return the price of running one after the other: sums, and the largest peak."""
-    return Cost(
+    return Cost.counted(
         sum(price.macs for price in prices),
         sum(price.parameters for price in prices),
         max((price.activation_bytes for price in prices), default=0),
@@ -76,47 +109,72 @@ def total(prices: Sequence[Cost]) -> Cost:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One trained architecture: what it costs and what it reached on the validation images.
+    """What training an architecture found; what it costs stands in its `Cost`.
+
+    A value is read by its name, `measurement["top1"]`, or as an attribute, `measurement.top1`.
 
     Attributes:
-        top1: Share of validation images classified right, 0 to 1.
-        loss: Mean cross-entropy on the validation images, nats.
-        macs: Multiply-adds of one image.
-        parameters: Trainable numbers.
-        activation_bytes: Peak bytes of feature maps for one image, float32.
-        top5: Share of images whose class is among the five likeliest; None with fewer than six classes.
-        latency_ms: Median milliseconds of a forward pass of one image; None when not measured.
+        values: Numbers by the names of the objectives of the task, on the validation images.
         epochs: Epochs trained.
+        planned_epochs: Epochs a full training has: more than `epochs` where it was stopped early.
         train_seconds: Wall seconds of training and validation.
         backend: The involution backend that ran, such as "shift".
         device: What it ran on, such as "cpu" or "cuda (NVIDIA H200)".
+        host: Name of the machine.
+        micro_batches: Parts of a batch that were computed one after the other: more than 1 where memory ran out.
+
+    >>> found = Measurement({"top1": 0.75, "loss": 0.9}, epochs=8, planned_epochs=8)
+    >>> found.top1, found["loss"]
+    (0.75, 0.9)
     """
 
-    top1: float
-    loss: float
-    macs: int
-    parameters: int
-    activation_bytes: int
-    top5: float | None = None
-    latency_ms: float | None = None
+    values: Mapping[str, float]
     epochs: int = 0
+    planned_epochs: int = 0
     train_seconds: float = 0.0
     backend: str = ""
     device: str = ""
+    host: str = ""
+    micro_batches: int = 1
 
-    def values(self, objectives: tuple[str, ...]) -> tuple[float, ...]:
-        """Return the numbers of the named objectives, in their order."""
-        return tuple(float(getattr(self, name)) for name in objectives)
+    @property
+    def stopped(self) -> bool:
+        """Whether the training was ended early, by who trains or by who decides."""
+        return self.epochs < self.planned_epochs
+
+    def __getitem__(self, name: str) -> float:
+        return self.values[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.values
+
+    def __getattr__(self, name: str) -> float:
+        # Only what is no field comes here; copies and pickles ask for private names before there are any fields.
+        if name.startswith("_") or name == "values" or name not in self.values:
+            raise AttributeError(f"this measurement has no '{name}'")
+        return self.values[name]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
-        return asdict(self)
+        return {field.name: getattr(self, field.name) for field in fields(self)} | {"values": dict(self.values)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Measurement:
         """Rebuild from `to_dict`; fields of a newer invnas are ignored."""
         known = {field.name for field in fields(cls)}
         return cls(**{key: value for key, value in data.items() if key in known})
+
+
+State = Literal["running", "complete", "stopped", "failed"]
+#: What a trial is there for: found by the search, drawn for its random baseline, a further seed of an architecture that
+#: was measured before, or an architecture from elsewhere to compare with.
+Phase = Literal["search", "random", "confirm", "reference"]
+PHASES: Mapping[Phase, str] = {
+    "search": "search",
+    "random": "random baseline",
+    "confirm": "confirmation",
+    "reference": "reference",
+}
 
 
 @dataclass(frozen=True)
@@ -128,28 +186,55 @@ class Trial:
         architecture: What was trained.
         decisions: The path through the space that leads there.
         cost: Its price, known before the training.
-        state: "running" until told; a run that was killed is found with running trials.
-        measurement: What came out; None unless complete.
+        state: "running" until told (a run that was killed is found with running trials), "complete", "stopped"
+            (trained to a part of its budget: never on a front), or "failed".
+        measurement: What came out; None unless complete or stopped.
         reason: Why it failed, one sentence; empty unless failed.
-        baseline: Whether it belongs to the random baseline instead of the search.
+        phase: What it is there for.
+        rungs: What was measured at the epochs where it was judged, by rising epochs.
+        continues: The stopped trial whose training this one goes on with; None for one of its own.
+        seed: The seed it is trained with; None for that of the experiment.
+
+    >>> from invnas import Architecture, Convolution
+    >>> one, price = Architecture(Convolution()), Cost.counted(macs=10, parameters=2, activation_bytes=4)
+    >>> trial = Trial(0, one, {}, price, "complete", Measurement({"top1": 0.5}))
+    >>> trial.value("top1"), trial.value("macs"), trial.value("latency_ms")
+    (0.5, 10, None)
     """
 
     number: int
     architecture: Architecture
     decisions: Decisions
     cost: Cost
-    state: Literal["running", "complete", "failed"] = "running"
+    state: State = "running"
     measurement: Measurement | None = None
     reason: str = ""
-    baseline: bool = False
+    phase: Phase = "search"
+    rungs: tuple[Measurement, ...] = ()
+    continues: int | None = None
+    seed: int | None = None
 
+    @property
+    def baseline(self) -> bool:
+        """Whether it belongs to the random baseline."""
+        return self.phase == "random"
 
-def check_objectives(objectives: tuple[str, ...]) -> None:
-    """Raise BadInput unless these are two or three different objectives that exist."""
-    for name in objectives:
-        if name not in OBJECTIVES:
-            raise BadInput(f"unknown objective '{name}'; {nearest(name, OBJECTIVES)}")
-    if len(set(objectives)) != len(objectives) or len(objectives) not in (2, 3):
-        raise BadInput(
-            f"`objectives` must name two or three different objectives, but got {', '.join(objectives) or 'none'}"
-        )
+    def value(self, name: str) -> float | None:
+        """Return a number of this trial by its name, from its cost or its measurement; None when it has none."""
+        if name in self.cost:
+            return self.cost[name]
+        return self.measurement[name] if self.measurement is not None and name in self.measurement else None
+
+    def values(self, objectives: Sequence[Objective]) -> tuple[float, ...]:
+        """Return the numbers of some objectives, in their order.
+
+        Raises:
+            BadInput: If one was not measured.
+        """
+        found = []
+        for objective in objectives:
+            value = self.value(objective.name)
+            if value is None:
+                raise BadInput(f"trial {self.number} has no value of `{objective.name}`: it was not measured")
+            found.append(float(value))
+        return tuple(found)

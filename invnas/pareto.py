@@ -1,22 +1,24 @@
 """Which trials are worth having: dominance, the front, its knee, and the hypervolume it covers. Needs numpy only.
 
-Every number is mapped to a *gain* before it is compared: top1 as it is, a cost as minus its decimal logarithm, because
-twice as cheap is the same step at every size. A `Box` scales gains to 0 (worst) .. 1 (best); two runs whose hypervolume
-is to be compared must be given the same box.
+Every number is mapped to a *gain*, more of which is better, before it is compared: on a logarithm where its objective
+says so, because twice as cheap is the same step at every size. A `Box` scales gains to 0 (worst) .. 1 (best); two runs
+whose hypervolume is to be compared must be given the same box.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from invnas.caps import Caps
 from invnas.errors import BadInput
-from invnas.measurement import OBJECTIVES, Trial
+from invnas.measurement import Trial
+from invnas.objective import SMALLEST, Objective
 
-# Keeps the logarithm of a cost of zero finite: 1 microsecond, a thousandth of a multiply-add.
-_SMALLEST = 1e-3
+Objectives = Sequence[Objective]
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,12 @@ class Box:
     best: tuple[float, ...]
 
 
-def non_dominated(values: np.ndarray, objectives: tuple[str, ...]) -> np.ndarray:
+def non_dominated(values: np.ndarray, objectives: Objectives) -> np.ndarray:
     """Tell which points no other point beats: at least as good everywhere and better somewhere.
 
     Args:
         values: (n, k) numbers in natural units; equal points all stay.
-        objectives: The k names, which say the direction of each column.
+        objectives: The k objectives, which say the direction of each column.
 
     Returns:
         (n,) booleans.
@@ -46,30 +48,77 @@ def non_dominated(values: np.ndarray, objectives: tuple[str, ...]) -> np.ndarray
         BadInput: If a value is NaN.
     """
     values = _checked(values, objectives)
-    signed = values * np.array([1.0 if OBJECTIVES[name] == "maximize" else -1.0 for name in objectives])
-    keep = np.ones(len(values), dtype=bool)
-    for i, point in enumerate(signed):
-        keep[i] = not np.any(np.all(signed >= point, axis=1) & np.any(signed > point, axis=1))
+    if not len(values):
+        return np.zeros(0, dtype=bool)
+    points, place = np.unique(_signed(values, objectives), axis=0, return_inverse=True)
+    return _maxima(points)[place.reshape(-1)]
+
+
+def ranks(values: np.ndarray, objectives: Objectives) -> np.ndarray:
+    """Return for each of (n, k) points which front it lies on: 0 is the front of all, 1 that of the rest, and so on."""
+    values = _checked(values, objectives)
+    found = np.zeros(len(values), dtype=int)
+    rest, rank = np.arange(len(values)), 0
+    while len(rest):
+        keep = non_dominated(values[rest], objectives)
+        found[rest[keep]] = rank
+        rest, rank = rest[~keep], rank + 1
+    return found
+
+
+def _signed(values: np.ndarray, objectives: Objectives) -> np.ndarray:
+    return values * np.array([objective.sign for objective in objectives])
+
+
+def _maxima(points: np.ndarray) -> np.ndarray:
+    """Tell which of (n, k) different points, sorted by rows, no other one reaches in every column: more is better."""
+    keep = np.zeros(len(points), dtype=bool)
+    if points.shape[1] == 2:
+        # From the best first column down, a point stays when its second column beats all before it.
+        best = np.maximum.accumulate(points[::-1, 1])
+        keep[::-1] = np.append(True, points[::-1, 1][1:] > best[:-1])
+        return keep
+    if points.shape[1] == 3:
+        stairs = _Stairs()
+        for i in range(len(points) - 1, -1, -1):
+            keep[i] = stairs.add(points[i, 1], points[i, 2])
+        return keep
+    for i, point in enumerate(points):
+        keep[i] = not np.any(np.all(points >= point, axis=1) & np.any(points > point, axis=1))
     return keep
 
 
-def values_of(trials: Sequence[Trial], objectives: tuple[str, ...]) -> np.ndarray:
-    """Return the (n, k) values of complete trials.
+class _Stairs:
+    """The corners of a falling staircase: those points (x, y) of all that were added that no other one reaches."""
+
+    def __init__(self) -> None:
+        self.x: list[float] = []  # rising
+        self.y: list[float] = []  # falling
+
+    def add(self, x: float, y: float) -> bool:
+        """Take a point; False when one that was added before reaches it."""
+        at = bisect_left(self.x, x)
+        if at < len(self.x) and self.y[at] >= y:
+            return False
+        # Those that it reaches leave: they lie to the left, and are the lowest there.
+        end = at + 1 if at < len(self.x) and self.x[at] == x else at
+        while at and self.y[at - 1] <= y:
+            at -= 1
+        self.x[at:end], self.y[at:end] = [x], [y]
+        return True
+
+
+def values_of(trials: Sequence[Trial], objectives: Objectives) -> np.ndarray:
+    """Return the (n, k) values of trials.
 
     Raises:
-        BadInput: If a trial is not complete or an objective was not measured.
+        BadInput: If an objective of one was not measured.
     """
-    rows = []
-    for trial in trials:
-        measured = trial.measurement
-        missing = [name for name in objectives if getattr(measured, name, None) is None]
-        if measured is None or missing:
-            raise BadInput(f"trial {trial.number} has no value of `{missing[0]}`: it was not measured")
-        rows.append(measured.values(objectives))
+    rows = [trial.values(objectives) for trial in trials]
     return np.array(rows, dtype=float).reshape(len(rows), len(objectives))
 
 
-def front(trials: Sequence[Trial], objectives: tuple[str, ...]) -> tuple[Trial, ...]:
+def front(trials: Sequence[Trial], objectives: Objectives) -> tuple[Trial, ...]:
     """Return the complete trials that no other one beats, by rising second objective (cheapest first).
 
     Of trials with equal values the earliest stands for all.
@@ -84,7 +133,37 @@ def front(trials: Sequence[Trial], objectives: tuple[str, ...]) -> tuple[Trial, 
     return tuple(kept[row] for row in order)
 
 
-def knee(trials: Sequence[Trial], objectives: tuple[str, ...]) -> Trial:
+class RunningFront:
+    """The front of trials that finish one by one, as a live view wants it: a trial costs what it changes.
+
+    Args:
+        objectives: The axes.
+        caps: Largest cost allowed, for the box of the hypervolume.
+    """
+
+    def __init__(self, objectives: Objectives, caps: Caps | None = None) -> None:
+        self._objectives, self._caps = objectives, caps
+        self._ends: list[Trial] = []
+        self.trials: tuple[Trial, ...] = ()
+        self.seen = 0
+
+    def add(self, trials: Sequence[Trial]) -> None:
+        """Take complete trials."""
+        if trials:
+            self.seen += len(trials)
+            self.trials = front((*self.trials, *trials), self._objectives)
+            candidates = (*self._ends, *trials)
+            values = values_of(candidates, self._objectives)
+            self._ends = [candidates[i] for i in {*values.argmin(axis=0), *values.argmax(axis=0)}]
+
+    @property
+    def hypervolume(self) -> float:
+        """The share of the box of all that was seen."""
+        seen = box(self._ends, self._objectives, self._caps)
+        return hypervolume(values_of(self.trials, self._objectives), self._objectives, seen)
+
+
+def knee(trials: Sequence[Trial], objectives: Objectives) -> Trial:
     """Return the best compromise: the front point farthest beyond the line (plane) through the best of each objective.
 
     The axes are scaled to the front itself, costs on a logarithm. Where no point lies beyond the line (one or two
@@ -106,69 +185,113 @@ def knee(trials: Sequence[Trial], objectives: tuple[str, ...]) -> Trial:
     return points[best]
 
 
-def box(trials: Sequence[Trial], objectives: tuple[str, ...], caps: Mapping[str, float | None] | None = None) -> Box:
-    """Return the box of some trials: top1 from 0 to 1, each cost from the worst seen (or its cap) to the best seen.
+def box(trials: Sequence[Trial], objectives: Objectives, caps: Caps | None = None) -> Box:
+    """Return the box of some trials: an axis has the ends its objective states, else its cap, else what was seen.
 
     Args:
         trials: Trials, perhaps of several runs that are to be compared.
-        objectives: Names of the axes.
-        caps: Largest cost allowed by objective, such as {"macs": 30e6}; taken as worst, seen or not.
+        objectives: The axes.
+        caps: Largest cost allowed; taken as worst, seen or not.
     """
     complete = [trial for trial in trials if trial.state == "complete"]
     if not complete:
         return Box((0.0,) * len(objectives), (1.0,) * len(objectives))
-    seen = _seen(values_of(complete, objectives), objectives)
+    return _stated(_seen(values_of(complete, objectives), objectives), objectives, caps)
+
+
+def _stated(seen: Box, objectives: Objectives, caps: Caps | None) -> Box:
     worst, best = list(seen.worst), list(seen.best)
-    for i, name in enumerate(objectives):
-        if name == "top1":
-            worst[i], best[i] = 0.0, 1.0
-        elif caps and caps.get(name) is not None:
-            worst[i] = float(caps[name] or 0)
+    for i, objective in enumerate(objectives):
+        cap = caps.limits.get(objective.name) if caps is not None else None
+        worst[i] = next(end for end in (objective.worst, cap, worst[i]) if end is not None)
+        best[i] = best[i] if objective.best is None else objective.best
     return Box(tuple(worst), tuple(best))
 
 
-def hypervolume(values: np.ndarray, objectives: tuple[str, ...], reference: Box) -> float:
+def hypervolume(values: np.ndarray, objectives: Objectives, reference: Box) -> float:
     """Return the exact share of the reference box, 0 to 1, that some points dominate.
 
     Args:
         values: (n, k) numbers in natural units; parts beyond the box count as its edge.
-        objectives: The k names.
+        objectives: The k objectives.
         reference: The box; an axis without extent leaves the others to decide.
     """
     values = _checked(values, objectives)
     if not len(values):
         return 0.0
-    values = np.unique(values[non_dominated(values, objectives)], axis=0)
-    return _volume(_gains(values, objectives, reference))
+    return _union(_gains(values, objectives, reference))
 
 
 def hypervolume_over_trials(
-    trials: Sequence[Trial], objectives: tuple[str, ...], reference: Box | None = None
+    trials: Sequence[Trial], objectives: Objectives, reference: Box | None = None
 ) -> np.ndarray:
     """Return the share covered after each finished trial, by number; a failed trial costs budget and adds nothing.
 
     Args:
         trials: Trials of one search; running ones are left out.
-        objectives: Names of the axes.
+        objectives: The axes.
         reference: The box; by default that of these trials, which is not comparable with another run.
     """
     reference = reference or box(trials, objectives)
-    finished = sorted((trial for trial in trials if trial.state != "running"), key=lambda trial: trial.number)
-    points = np.empty((0, len(objectives)))
-    shares = [0.0]
-    for trial in finished:
-        share = shares[-1]
+    finished = _finished(trials)
+    complete = [trial for trial in finished if trial.state == "complete"]
+    gains = iter(_gains(values_of(complete, objectives), objectives, reference) if complete else ())
+    covered = _Covered(len(objectives))
+    shares = np.zeros(len(finished))
+    for i, trial in enumerate(finished):
         if trial.state == "complete":
-            points = np.concatenate([points, values_of([trial], objectives)])
-            keep = non_dominated(points, objectives)
-            if keep[-1]:
-                share = max(share, hypervolume(points[keep], objectives, reference))
-            points = points[keep]
-        shares.append(share)
-    return np.array(shares[1:])
+            covered.add(next(gains))
+        shares[i] = covered.share
+    return shares
 
 
-def _checked(values: np.ndarray, objectives: tuple[str, ...]) -> np.ndarray:
+def epochs_over_trials(trials: Sequence[Trial]) -> np.ndarray:
+    """Return the epochs spent in all after each finished trial, by number: the other axis of `hypervolume_over_trials`.
+
+    A trial that continues a stopped one spends what it adds. Of a failed one the epochs of its last rung are known.
+    """
+    reached = {trial.number: _epochs(trial) for trial in trials}
+    spent = [
+        max(reached[trial.number] - (0 if trial.continues is None else reached.get(trial.continues, 0)), 0)
+        for trial in _finished(trials)
+    ]
+    return np.cumsum(spent, dtype=int)
+
+
+def _epochs(trial: Trial) -> int:
+    last = trial.measurement or (trial.rungs[-1] if trial.rungs else None)
+    return 0 if last is None else last.epochs
+
+
+def _finished(trials: Sequence[Trial]) -> list[Trial]:
+    return sorted((trial for trial in trials if trial.state != "running"), key=lambda trial: trial.number)
+
+
+class _Covered:
+    """The volume that points in the unit cube cover, one after the other: a point pays for what it adds alone."""
+
+    def __init__(self, axes: int) -> None:
+        self.share = 0.0
+        self._front = np.zeros((0, axes))
+
+    def add(self, gain: np.ndarray) -> None:
+        front = self._front
+        if np.any(np.all(front >= gain, axis=1)):
+            return
+        # What the others cover of the box of this point: their boxes cut to it.
+        shared = np.minimum(front, gain)
+        self.share = min(self.share + float(np.prod(gain)) - _union(shared), 1.0)
+        self._front = np.concatenate([front[~np.all(front <= gain, axis=1)], gain[None]])
+
+
+def _union(gains: np.ndarray) -> float:
+    if not len(gains):
+        return 0.0
+    points = np.unique(gains, axis=0)
+    return _volume(points[_maxima(points)])
+
+
+def _checked(values: np.ndarray, objectives: Objectives) -> np.ndarray:
     values = np.asarray(values, dtype=float)
     if values.size == 0:
         values = values.reshape(0, len(objectives))
@@ -176,20 +299,20 @@ def _checked(values: np.ndarray, objectives: tuple[str, ...]) -> np.ndarray:
         raise BadInput(f"the values must be a table with {len(objectives)} columns, but got shape {values.shape}")
     if np.isnan(values).any():
         row, column = np.argwhere(np.isnan(values))[0]
-        raise BadInput(f"the value of `{objectives[column]}` in row {row} is not a number (NaN)")
+        raise BadInput(f"the value of `{objectives[column].name}` in row {row} is not a number (NaN)")
     return values
 
 
-def _seen(values: np.ndarray, objectives: tuple[str, ...]) -> Box:
+def _seen(values: np.ndarray, objectives: Objectives) -> Box:
     low, high = values.min(axis=0), values.max(axis=0)
-    upward = [OBJECTIVES[name] == "maximize" for name in objectives]
+    upward = [objective.sign > 0 for objective in objectives]
     return Box(
         tuple(float(low[i] if up else high[i]) for i, up in enumerate(upward)),
         tuple(float(high[i] if up else low[i]) for i, up in enumerate(upward)),
     )
 
 
-def _gains(values: np.ndarray, objectives: tuple[str, ...], reference: Box) -> np.ndarray:
+def _gains(values: np.ndarray, objectives: Objectives, reference: Box) -> np.ndarray:
     """Return (n, k) gains: 0 at the worst corner of the box or beyond, 1 at the best."""
     points, worst, best = (_upward(part, objectives) for part in (values, reference.worst, reference.best))
     extent = best - worst
@@ -197,11 +320,11 @@ def _gains(values: np.ndarray, objectives: tuple[str, ...], reference: Box) -> n
     return np.where(flat, 1.0, np.clip((points - worst) / np.where(flat, 1.0, extent), 0.0, 1.0))
 
 
-def _upward(values: np.ndarray | tuple[float, ...], objectives: tuple[str, ...]) -> np.ndarray:
+def _upward(values: np.ndarray | tuple[float, ...], objectives: Objectives) -> np.ndarray:
     columns = np.array(values, dtype=float).T
     upward = [
-        column if OBJECTIVES[name] == "maximize" else -np.log10(np.maximum(column, _SMALLEST))
-        for name, column in zip(objectives, columns, strict=True)
+        objective.sign * (np.log10(np.maximum(column, SMALLEST)) if objective.log else column)
+        for objective, column in zip(objectives, columns, strict=True)
     ]
     return np.stack(upward, axis=-1)
 

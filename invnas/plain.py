@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, fields, is_dataclass
+from functools import lru_cache
 from typing import Any
 
-from invnas.choice import children
+from invnas.choice import facts_of
 from invnas.errors import BadInput, InvnasError, nearest
 
 #: Metadata of a field that joined a value after its first version: it is written only where it differs from its
@@ -24,14 +26,40 @@ _KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
 def to_plain(value: Any) -> Any:
     """Return plain JSON data in which each dataclass says its type."""
     if is_dataclass(value) and not isinstance(value, type):
-        usual = {field.name: field.default for field in fields(value) if field.metadata.get("later")}
-        parts = [(name, part) for name, part in children(value) if name not in usual or part != usual[name]]
-        return {"type": type(value).__name__, **{name: to_plain(part) for name, part in parts}}
+        return {"type": type(value).__name__, **{name: to_plain(part) for name, part in _written(value)}}
     if isinstance(value, tuple | list):
         return [to_plain(part) for part in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise BadInput(f"an architecture holds numbers, text and dataclasses only, but found {value!r:.80}")
+
+
+def to_text(value: Any) -> str:
+    """Return the JSON of `to_plain` in one line; what a frozen value becomes is worked out once."""
+    if is_dataclass(value) and not isinstance(value, type):
+        facts = facts_of(value)
+        text: str | None = facts.get("json")
+        if text is None:
+            kept = [f'"{name}":{to_text(part)}' for name, part in _written(value)]
+            text = facts["json"] = "{" + ",".join([f'"type":"{type(value).__name__}"', *kept]) + "}"
+        return text
+    if isinstance(value, tuple | list):
+        return "[" + ",".join(map(to_text, value)) + "]"
+    return str(value) if type(value) is int else json.dumps(to_plain(value))
+
+
+def _written(value: Any) -> list[tuple[str, Any]]:
+    """Return the parts of a dataclass that JSON holds: all but those that joined later and are as by default."""
+    kind: Any = type(value)
+    parts = [(name, getattr(value, name), later, usual) for name, later, usual in _layout(kind)]
+    return [(name, part) for name, part, later, usual in parts if not later or part != usual]
+
+
+@lru_cache(maxsize=1_000)
+def _layout(kind: type) -> tuple[tuple[str, bool, Any], ...]:
+    """Return each field of a dataclass with whether it joined later, and its default."""
+    found = [field for field in fields(kind) if field.init]
+    return tuple((field.name, bool(field.metadata.get("later")), field.default) for field in found)
 
 
 def from_plain(data: Any, types: Mapping[str, type], strict: Collection[str] = (), path: str = "architecture") -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,12 @@ from typing import Any
 
 from invnas import zoo
 from invnas.architecture import Architecture
-from invnas.cost import latency_ms, segments
-from invnas.errors import BadInput, nearest
+from invnas.cost import segments
+from invnas.errors import BadInput, InvnasError, nearest, out_of_memory
 from invnas.export.description import read
+from invnas.files import read_json
+from invnas.head import Head
+from invnas.latency import latency_ms
 from invnas.measurement import Cost, Segment, total
 from invnas.nn import build
 from invnas.space import load_space
@@ -51,7 +53,7 @@ class Profile:
 def profile(
     network: str,
     input_shape: tuple[int, int, int] | None = None,
-    classes: int | None = None,
+    head: Head | int | None = None,
     *,
     convention: str = "macs",
     latency: bool = False,
@@ -62,7 +64,8 @@ def profile(
     Args:
         network: A name of the zoo such as rednet50, a JSON file of an architecture, or the folder of an export.
         input_shape: (channels, height, width); by default those of the export, or else 3 x 224 x 224.
-        classes: Number of classes; by default those of the export, or else 1000.
+        head: What the network ends in; a number means one score for each of so many classes. By default the number
+            of the export, or else 1000.
         convention: What `macs` counts, a key of `CONVENTIONS`.
         latency: Also build the network and measure it on the CPU.
         space: The space file (or shipped name) that defines the user's own types, when the network has any.
@@ -70,21 +73,32 @@ def profile(
     Raises:
         BadInput: If there is no such network, or it cannot be built for this image.
     """
-    architecture, own_shape, own_classes = _find(network, load_space(space).types if space is not None else None)
-    shape, number = input_shape or own_shape, own_classes if classes is None else classes
-    found = segments(architecture, shape, number, convention)
-    return Profile(found, latency_ms(build(architecture, shape, number), shape) if latency else None)
+    architecture, own_shape, own_head = _find(network, load_space(space).types if space is not None else None)
+    shape, head = input_shape or own_shape, own_head if head is None else head
+    found = segments(architecture, shape, head, convention)
+    return Profile(found, _timed(architecture, shape, head) if latency else None)
 
 
-def _find(network: str, types: Mapping[str, type] | None) -> tuple[Architecture, tuple[int, int, int], int]:
-    """Return an architecture, and the image and classes it is for."""
+def _timed(architecture: Architecture, shape: tuple[int, int, int], head: Head | int) -> float:
+    try:
+        return latency_ms(build(architecture, shape, head), shape)
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        said = " x ".join(map(str, shape))
+        raise InvnasError(f"the network on an image of {said} does not fit the memory of this machine") from None
+
+
+def _find(network: str, types: Mapping[str, type] | None) -> tuple[Architecture, tuple[int, int, int], Head | int]:
+    """Return an architecture, and the image and head it is for."""
     path = Path(network)
+    facts: tuple[tuple[int, int, int], Head | int]
     if network in zoo.NAMES:  # before a file or folder of that name, which can be given as ./rednet50
         return zoo.by_name(network), *_IMAGENET
     if path.is_dir():
         description = read(path)
         plain: Any = description.architecture
-        facts = description.input_shape, description.classes
+        facts = description.input_shape, description.head
     elif path.is_file():
         plain, facts = _architecture_in(path), _IMAGENET
     elif path.suffix or len(path.parts) > 1:
@@ -99,10 +113,5 @@ def _find(network: str, types: Mapping[str, type] | None) -> tuple[Architecture,
 
 def _architecture_in(path: Path) -> Any:
     """Return the plain data of a file: an architecture, or an object that holds one under `architecture`."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInput(f"'{path}' cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"'{path}' is not valid JSON: {error}") from None
+    data = read_json(path)
     return data["architecture"] if isinstance(data, dict) and "architecture" in data else data

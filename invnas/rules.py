@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
+
+from invnas.errors import BadInput, nearest
 
 #: Widths, windows and the like end here: nothing larger fits a machine, and torch would overflow.
 LARGEST = 2**16
+
+#: So many classes end in a layer that nothing holds.
+CLASSES = 2**24
+
+#: Images of a batch and processes that decode end here: no machine holds more.
+BATCH, WORKERS = 2**24, 2**10
 
 
 def divisors(number: int) -> list[int]:
@@ -14,10 +22,28 @@ def divisors(number: int) -> list[int]:
     return [d for d in range(1, number + 1) if number % d == 0]
 
 
-def whole(name: str, value: Any) -> Iterator[str]:
+def whole(name: str, value: Any, largest: int = LARGEST) -> Iterator[str]:
     """Yield a sentence unless a value is a whole number of at least 1 and of a sane size."""
-    if type(value) is not int or not 1 <= value <= LARGEST:
-        yield f"`{name}` must be a whole number from 1 to {LARGEST:,}, but got {value!r:.40}"
+    if type(value) is not int or not 1 <= value <= largest:
+        yield f"`{name}` must be a whole number from 1 to {largest:,}, but got {value!r:.40}"
+
+
+def check_whole(name: str, value: object, least: int, largest: int = 2**63 - 1) -> None:
+    """Raise BadInput unless an argument is a whole number in these bounds; what reads it has 64 bits."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise BadInput(f"`{name}` must be a whole number of at least {least}, but got {value!r:.40}")
+    if value > largest:
+        raise BadInput(f"`{name}` must be at most {largest:,}, but is larger")
+
+
+def image(shape: Any) -> Iterator[str]:
+    """Yield a sentence unless a shape is (channels, height, width) of an image that a machine may hold."""
+    sides = list(shape) if isinstance(shape, tuple | list) else []
+    if len(sides) != 3 or any(True for side in sides for _ in whole("", side)):
+        yield (
+            f"`input_shape` must be (channels, height, width), each a whole number from 1 to {LARGEST:,}, "
+            f"but got {shape!r:.60}"
+        )
 
 
 def odd(name: str, value: Any) -> Iterator[str]:
@@ -42,6 +68,12 @@ def divides(name: str, value: Any, channels: int) -> Iterator[str]:
     yield from broken
 
 
+def one_of(name: str, value: Any, valid: Iterable[str]) -> Iterator[str]:
+    """Yield a sentence unless a value is one of some words."""
+    if value not in (words := tuple(valid)):
+        yield f"unknown {name} {value!r:.40}; {nearest(str(value), words)}"
+
+
 def softmax_of(value: Any, kernel_size: Any) -> Iterator[str]:
     """Yield a sentence unless `softmax` is true or false, and false where it would decide nothing."""
     if type(value) is not bool:
@@ -61,6 +93,17 @@ def fits(value: Any, role: str, kinds: tuple[type, ...]) -> Iterator[str]:
 
 
 def problems_of(value: Any, *shape: int) -> Iterator[str]:
-    """Yield what a value says against itself; a user's own value needs no `problems` method."""
+    """Yield what a value says against itself; a user's own value needs no `problems` method.
+
+    Raises:
+        BadInput: If it says something else than sentences.
+    """
     check = getattr(value, "problems", None)
-    return iter(check(*shape)) if check is not None else iter(())
+    found = () if check is None else check(*shape)
+    wanted = f"`{type(value).__name__}.problems` must yield one sentence for each rule that is broken, but"
+    if isinstance(found, str) or not isinstance(found, Iterable):
+        raise BadInput(f"{wanted} returns {found!r:.60}")
+    for sentence in found:
+        if not isinstance(sentence, str) or not sentence.strip():
+            raise BadInput(f"{wanted} yields {sentence!r:.60}")
+        yield sentence

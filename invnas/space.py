@@ -7,27 +7,31 @@ import importlib.util
 import inspect
 import random
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from invnas.architecture import SHIPPED, Architecture
 from invnas.choice import (
-    REFUSALS,
     Choice,
     Decisions,
     Repeat,
     children,
     count,
     decisions_to,
-    enumerate_decisions,
-    resolve,
-    walk,
+    join,
 )
 from invnas.errors import BadInput, InvalidArchitecture
+from invnas.gate import user_code
+from invnas.resolver import Resolver, enumerate_decisions
 from invnas.shipped import find
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from invnas.features import Encoder, Feature
 
 #: A rule between choices: takes the network value, returns the reason against it, or None.
 Constraint = Callable[[Any], str | None]
@@ -57,17 +61,26 @@ class Space:
     name: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
+        if inspect.iscoroutinefunction(self.network) or inspect.isgeneratorfunction(self.network):
+            raise BadInput(f"a space must be a plain function, but {self.network.__name__} is async or a generator")
         if inspect.isfunction(self.network):
             object.__setattr__(self, "network", _as_value(self.network))
         if not is_dataclass(self.network) or isinstance(self.network, type):
             raise BadInput(f"a space must be a network value or a function, but got {self.network!r:.80}")
         object.__setattr__(self, "constraints", tuple(self.constraints))
-        _check_types(set(_classes(self.network)))
+        with user_code("the space"):
+            _check_leaves(self.network, "")
+            _check_types(set(_classes(self.network)))
 
     @cached_property
     def size(self) -> int:
         """Exactly how many architectures the choices name, before any rule rejects one."""
         return count(self.network)
+
+    @cached_property
+    def resolver(self) -> Resolver:
+        """The tree made ready to be resolved again and again."""
+        return Resolver(self.network)
 
     @cached_property
     def types(self) -> Mapping[str, type]:
@@ -80,13 +93,9 @@ class Space:
         Raises:
             InvalidArchitecture: If a rule is broken, with the reason.
         """
-        try:
-            architecture = Architecture(resolve(self.network, decide))
+        with user_code(f"the space {self.name}", InvalidArchitecture):  # a user's own __post_init__ or problems
+            architecture = Architecture(self.resolver.resolve(decide))
             architecture.check()
-        except InvalidArchitecture:
-            raise
-        except REFUSALS as error:  # from a user's own __post_init__ or problems
-            raise InvalidArchitecture(f"{type(error).__name__}: {error}") from error
         for constraint in self.constraints:
             if reason := _reason(constraint, architecture.network):
                 raise InvalidArchitecture(reason)
@@ -109,7 +118,7 @@ class Space:
 
     def draw(self, rng: random.Random) -> Decisions:
         """Return decisions drawn uniformly over all architectures, valid or not."""
-        return self._record(lambda path, choice: _weighted(choice, rng))
+        return self.walk(lambda path, choice: _weighted(choice, rng))
 
     def sample(self, rng: random.Random) -> tuple[Decisions, Architecture]:
         """Return an architecture drawn uniformly over the valid ones, with its decisions.
@@ -117,55 +126,88 @@ class Space:
         Raises:
             BadInput: If ten thousand draws found none.
         """
-        return self._first_valid(lambda: self.draw(rng))
+        reason = ""
+        for _ in range(MAX_DRAWS):
+            decisions = self.draw(rng)
+            try:
+                return decisions, self.architecture(decisions)
+            except InvalidArchitecture as error:
+                reason = str(error)
+        raise BadInput(f"no valid architecture in {MAX_DRAWS:,} draws from the space {self.name}: {reason}")
+
+    def draw_branches(self, rng: random.Random) -> Decisions:
+        """Return decisions drawn with every option of a choice as likely as the other, valid or not.
+
+        A draw uniform over architectures is nearly always of the deepest kind, since most architectures are.
+        """
+        return self.walk(lambda path, choice: rng.randrange(len(choice.options)))
 
     def mutate(self, decisions: Decisions, rng: random.Random) -> tuple[Decisions, Architecture]:
-        """Return a valid neighbour: one decision taken otherwise, the decisions that opens drawn uniformly."""
+        """Return a valid neighbour: one decision taken otherwise, the decisions that opens drawn uniformly.
+
+        Raises:
+            BadInput: If every decision was taken otherwise in every way once, and nothing was valid.
+        """
         options: dict[str, int] = {}
-        self._record(lambda path, choice: options.setdefault(path, len(choice.options)) and decisions[path])
+        self.walk(lambda path, choice: options.setdefault(path, len(choice.options)) and decisions[path])
         free = [path for path, number in options.items() if number > 1]
         if not free:
             raise BadInput(f"the space {self.name} has a single architecture: there is nothing to mutate")
+        reason = ""
+        for changed in rng.sample(free, len(free)):
+            for step in rng.sample(range(1, options[changed]), options[changed] - 1):
+                index = (decisions[changed] + step) % options[changed]
+                other = self.walk(partial(_otherwise, decisions, changed, index, rng))
+                try:
+                    return other, self.architecture(other)
+                except InvalidArchitecture as error:
+                    reason = str(error)
+        raise BadInput(f"no valid architecture is one decision away: {reason}")
 
-        def neighbour() -> Decisions:
-            changed = rng.choice(free)
+    @cached_property
+    def _encoder(self) -> Encoder:
+        from invnas.features import Encoder, labels_of  # numpy, which a help text does not wait for
 
-            def decide(path: str, choice: Choice) -> int:
-                if path == changed:
-                    return (decisions[path] + rng.randrange(1, len(choice.options))) % len(choice.options)
-                return decisions[path] if path in decisions else _weighted(choice, rng)
+        return Encoder(labels_of(self.network))
 
-            return self._record(decide)
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        """What each number of `encode` counts."""
+        return self._encoder.features
 
-        return self._first_valid(neighbour)
+    def encode(self, decisions: Decisions) -> np.ndarray:
+        """Return decisions as numbers: how often each option was taken, at its place, in its stage, in the network."""
+        found: np.ndarray = self._encoder.encode([decisions])[0]
+        return found
+
+    def encode_many(self, many: Sequence[Decisions]) -> np.ndarray:
+        """Return (n, features) numbers of many decisions."""
+        return self._encoder.encode(many)
 
     def enumerate(self) -> Iterator[tuple[Decisions, Architecture]]:
         """Yield every valid architecture once, with its decisions."""
-        for decisions in enumerate_decisions(self.network):
+        for decisions in enumerate_decisions(self.resolver):
             try:
                 yield decisions, self.architecture(decisions)
             except InvalidArchitecture:
                 continue
 
-    def _record(self, decide: Callable[[str, Choice], int]) -> Decisions:
+    def walk(self, decide: Callable[[str, Choice], int]) -> Decisions:
+        """Return the decisions on the way that `decide(path, choice)` leads, also to an invalid architecture."""
         taken: Decisions = {}
 
         def recorded(path: str, choice: Choice) -> int:
             taken[path] = decide(path, choice)
             return taken[path]
 
-        walk(self.network, recorded)
+        self.resolver.walk(recorded)
         return taken
 
-    def _first_valid(self, propose: Callable[[], Decisions]) -> tuple[Decisions, Architecture]:
-        reason = ""
-        for _ in range(MAX_DRAWS):
-            decisions = propose()
-            try:
-                return decisions, self.architecture(decisions)
-            except InvalidArchitecture as error:
-                reason = str(error)
-        raise BadInput(f"no valid architecture in {MAX_DRAWS:,} draws from the space {self.name}: {reason}")
+
+def _otherwise(decisions: Decisions, changed: str, index: int, rng: random.Random, path: str, choice: Choice) -> int:
+    if path == changed:
+        return index
+    return decisions[path] if path in decisions else _weighted(choice, rng)
 
 
 def _weighted(choice: Choice, rng: random.Random) -> int:
@@ -186,6 +228,27 @@ def _classes(node: Any) -> Iterator[type]:
         yield from _classes(part)
 
 
+def _check_leaves(node: Any, path: str) -> None:
+    """Raise BadInput unless everything in a tree can travel as JSON."""
+    if isinstance(node, Repeat):
+        _check_leaves(node.item, path)
+        _check_leaves(node.times, join(path, "times"))
+        return
+    if isinstance(node, Choice):
+        for label, option in zip(node.labels, node.options, strict=True):
+            _check_leaves(option, f"{path}={label}")
+        return
+    for name, part in children(node):
+        _check_leaves(part, join(path, name))
+    plain = node is None or isinstance(node, bool | int | float | str | tuple | list)
+    if not plain and (not is_dataclass(node) or isinstance(node, type)):
+        raise BadInput(
+            f"a space holds numbers, text, None and frozen dataclasses, or lists of these, but `{path}` is {node!r:.60}"
+        )
+    if isinstance(node, int) and abs(node) >= 2**63:
+        raise BadInput(f"whole numbers of a space lie below 2**63, but `{path}` has {node.bit_length():,} bits")
+
+
 def _check_types(classes: set[type]) -> None:
     # A type is known by its name in JSON, in fingerprints and in the memory of prices.
     known = dict(SHIPPED)
@@ -199,18 +262,20 @@ def _check_types(classes: set[type]) -> None:
 
 
 def _reason(constraint: Constraint, network: Any) -> str | None:
-    try:
+    said = f"the constraint `{getattr(constraint, '__name__', repr(constraint))}`"
+    with user_code(said, InvalidArchitecture):
         reason = constraint(network)
-    except Exception as error:
-        name = getattr(constraint, "__name__", repr(constraint))
-        raise BadInput(f"the constraint `{name}` raised {type(error).__name__}: {error}") from error
-    return str(reason) if reason else None
+        if reason and not isinstance(reason, str):
+            raise BadInput(f"{said} must return a reason or None, but returned {reason!r:.60}")
+    return reason or None
 
 
 def _as_value(function: Callable[..., Any]) -> Any:
     """Return a frozen dataclass whose fields are the parameters of a function that have defaults."""
     parameters = inspect.signature(function).parameters.values()
     tree = {p.name: p.default for p in parameters if p.default is not p.empty}
+    if loose := [p for p in parameters if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]:
+        raise BadInput(f"the parameters of a space have names and defaults, but {function.__name__} takes {loose[0]}")
     given = [p.name for p in parameters if p.default is p.empty]
     for name in given:
         if name not in ("input_shape", "classes"):
@@ -227,7 +292,7 @@ def _as_value(function: Callable[..., Any]) -> Any:
         function.__name__,
         [(name, Any) for name in tree],
         frozen=True,
-        namespace={"build": build, "__doc__": function.__doc__},
+        namespace={"build": build, "__doc__": function.__doc__, "kind": getattr(function, "kind", None)},
     )
     return cls(**tree)
 
@@ -247,13 +312,12 @@ def load_space(name: str | Path) -> Space:
         raise BadInput(f"a space is a Python file, but got '{path}'")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module  # dataclasses look their module up by name
-    try:
-        spec.loader.exec_module(module)
-        space = _the_space(vars(module))
-    except BadInput as error:
-        raise BadInput(f"{path}: {error}") from error
-    except (Exception, SystemExit) as error:
-        raise BadInput(f"{path} raised {type(error).__name__}: {error}") from error
+    with user_code(str(path)):
+        try:
+            spec.loader.exec_module(module)
+            space = _the_space(vars(module))
+        except BadInput as error:
+            raise BadInput(f"{path}: {error}") from error
     object.__setattr__(space, "name", space.name or path.stem)
     return space
 

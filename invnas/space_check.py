@@ -11,9 +11,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from invnas.architecture import Architecture
-from invnas.choice import Choice, Decisions, enumerate_decisions
+from invnas.caps import Caps
+from invnas.choice import Choice, Decisions
 from invnas.errors import BadInput, InvalidArchitecture
 from invnas.measurement import Cost
+from invnas.resolver import enumerate_decisions
 from invnas.space import Space
 
 Price = Callable[[Architecture], Cost]
@@ -24,36 +26,6 @@ _SMALL = 2_000
 _STARTS = 3
 # Draws without a gain after which a descent has arrived.
 _PATIENCE = 500
-
-
-@dataclass(frozen=True)
-class Caps:
-    """Largest cost allowed; None allows any.
-
-    Attributes:
-        max_macs: Cap on multiply-adds of one image.
-        max_parameters: Cap on parameters.
-    """
-
-    max_macs: int | None = None
-    max_parameters: int | None = None
-
-    def excess(self, cost: Cost) -> float:
-        """Return the cost over its cap, the larger of the two ratios: above 1 is refused."""
-        pairs = ((cost.macs, self.max_macs), (cost.parameters, self.max_parameters))
-        return max((spent / cap for spent, cap in pairs if cap is not None), default=0.0)
-
-    def reason(self, cost: Cost) -> str | None:
-        """Return why a cost is refused, or None."""
-        if self.max_macs is not None and cost.macs > self.max_macs:
-            return f"{cost.macs:,} MACs are more than max_macs={self.max_macs:,}"
-        if self.max_parameters is not None and cost.parameters > self.max_parameters:
-            return f"{cost.parameters:,} parameters are more than max_parameters={self.max_parameters:,}"
-        return None
-
-    def __str__(self) -> str:
-        limits = (("max_macs", self.max_macs), ("max_parameters", self.max_parameters))
-        return " and ".join(f"{name}={cap:,}" for name, cap in limits if cap is not None)
 
 
 def smallest(space: Space, price: Price, seed: int = 0, key: Callable[[Cost], float] | None = None) -> Priced:
@@ -208,7 +180,7 @@ def check_space(space: Space, price: Price, caps: Caps | None = None, draws: int
     exact = space.size <= max(draws, 1)
     rng = random.Random(f"check/{seed}")
     looked: Iterator[Decisions] = (
-        enumerate_decisions(space.network) if exact else (space.draw(rng) for _ in range(draws))
+        enumerate_decisions(space.resolver) if exact else (space.draw(rng) for _ in range(draws))
     )
     costs: list[Cost] = []
     reasons: Counter[str] = Counter()

@@ -1,162 +1,45 @@
-"""Training one network: a LightningModule, the recipe's optimiser and schedule, and the measurement that comes out."""
+"""Training one network with Lightning, and the measurement that comes out."""
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
-import os
-import time
+import platform
+import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from torch import nn
-from torch.nn import functional as F
-from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
 
+from invnas.data.source import describe
+from invnas.device import device_name
+from invnas.epochs import Clock, EpochEnd, EpochTable, OnEpoch, OnRung, resumed_epoch
 from invnas.errors import BadInput, MissingExtra, TrialFailed
-from invnas.experiment import Recipe
-from invnas.measurement import Cost, Measurement
+from invnas.experiment import Experiment, Recipe
+from invnas.facts import DataFacts
+from invnas.gate import Exited, call_of
+from invnas.learner import Learner
+from invnas.measurement import Measurement
 from invnas.ops import backend_of
+from invnas.rung import Judged
+from invnas.stopping import Rungs
+from invnas.task import load_task
 
-#: A mean training loss of so many times that of guessing counts as divergence.
-DIVERGED = 4.0
 
+def make_trainer(recipe: Recipe, callbacks: list[Callback] | None = None, logger: Logger | None = None) -> Trainer:
+    """Return a Lightning trainer without what a search of many small trainings does not need.
 
-class Classifier(LightningModule):
-    """A network with its loss, metrics, optimiser and schedule.
-
-    Args:
-        network: (B, C, H, W) -> (B, classes).
-        classes: Number of classes.
-        recipe: How to train it.
+    Raises:
+        BadInput: If Lightning does not know the precision of the recipe.
     """
-
-    def __init__(self, network: nn.Module, classes: int, recipe: Recipe) -> None:
-        super().__init__()
-        self.network, self.recipe, self.classes = network, recipe, classes
-        tops = {"top1": 1, "top5": 5} if classes > 5 else {"top1": 1}
-        self.metrics = MetricCollection(
-            {
-                name: MulticlassAccuracy(classes, top_k=k, average="micro", validate_args=False)
-                for name, k in tops.items()
-            },
-            compute_groups=False,
-        )
-        self.loss = MeanMetric(nan_strategy="disable")
-        self.train_loss = MeanMetric(nan_strategy="disable")
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return class scores."""
-        scores: torch.Tensor = self.network(images)
-        return scores
-
-    def training_step(self, batch: Any, _: int) -> torch.Tensor:
-        """Return the loss of a batch."""
-        images, labels = batch
-        scores = self(images.contiguous(memory_format=torch.channels_last))
-        loss = F.cross_entropy(scores, labels, label_smoothing=self.recipe.label_smoothing)
-        if loss.device.type == "cpu" and not torch.isfinite(loss):  # asking a GPU at every step would stall it
-            raise TrialFailed(f"the training loss became {loss.item()} in epoch {self.current_epoch + 1}")
-        self.train_loss.update(loss.detach())
-        return loss
-
-    def on_train_epoch_end(self) -> None:
-        """Stop a training that diverged."""
-        loss = float(self.train_loss.compute())
-        self.train_loss.reset()
-        self.log("train_loss", loss)
-        guessing = math.log(self.classes)
-        if not math.isfinite(loss) or loss > DIVERGED * guessing:
-            epoch = self.current_epoch + 1
-            raise TrialFailed(
-                f"diverged: the training loss is {loss:.3g} in epoch {epoch}, guessing has {guessing:.3g}"
-            )
-
-    def validation_step(self, batch: Any, _: int) -> None:
-        """Add a batch to the metrics."""
-        images, labels = batch
-        scores = self(images.contiguous(memory_format=torch.channels_last))
-        self.metrics.update(scores, labels)
-        self.loss.update(F.cross_entropy(scores, labels, reduction="none"))
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the metrics of the epoch."""
-        values = {name: float(value) for name, value in self.metrics.compute().items()}
-        loss = float(self.loss.compute())
-        self.metrics.reset()
-        self.loss.reset()
-        if not math.isfinite(loss):
-            raise TrialFailed(f"the validation loss became {loss} in epoch {self.current_epoch + 1}")
-        self.log_dict({**values, "loss": loss})
-
-    test_step, on_test_epoch_end = validation_step, on_validation_epoch_end
-
-    def configure_optimizers(self) -> Any:
-        """Return the optimiser with linear warm-up, then a cosine to zero, stepped at every batch."""
-        recipe = self.recipe
-        trained = [p for p in self.network.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in trained if p.dim() > 1], "weight_decay": recipe.weight_decay},
-            {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},  # biases and norms
-        ]
-        groups = [group for group in groups if group["params"]]
-        optimizer: torch.optim.Optimizer
-        if recipe.optimizer == "sgd":
-            nesterov = recipe.momentum > 0
-            optimizer = torch.optim.SGD(groups, recipe.learning_rate, momentum=recipe.momentum, nesterov=nesterov)
-        else:
-            optimizer = torch.optim.AdamW(groups, recipe.learning_rate)
-        steps = int(self.trainer.estimated_stepping_batches)
-        warmup = min(int(recipe.warmup_epochs * steps / recipe.epochs), steps - 1)
-
-        def scale(step: int) -> float:
-            if step < warmup:
-                return (step + 1) / (warmup + 1)
-            return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, scale)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-class _Checkpoint(Callback):
-    """Writes last.ckpt after every epoch, whole or not at all."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "last.ckpt"
-
-    def on_train_epoch_end(self, trainer: Trainer, _: LightningModule) -> None:
-        """Save and swap."""
-        fresh = self.path.with_suffix(".new")
-        trainer.save_checkpoint(fresh)
-        os.replace(fresh, self.path)
-
-
-def device_name() -> str:
-    """Return what trainings run on here: "cpu", or "cuda" with the name of the GPU."""
-    return f"cuda ({torch.cuda.get_device_name()})" if torch.cuda.is_available() else "cpu"
-
-
-def _logger(recipe: Recipe, folder: Path | None) -> Logger | bool:
-    if folder is None or recipe.logger == "none":
-        return False
-    if recipe.logger == "csv":
-        return CSVLogger(folder.parent, name=folder.name, version="")
-    try:
-        return TensorBoardLogger(folder.parent, name=folder.name, version="")
-    except ModuleNotFoundError:
-        raise MissingExtra("tensorboard", "tensorboard") from None
-
-
-def make_trainer(recipe: Recipe, *, checkpoints: Path | None = None, logs: Path | None = None) -> Trainer:
-    """Return a Lightning trainer without what a search of many small trainings does not need."""
     precision: Any = recipe.precision
     if precision == "auto":
         precision = "bf16-mixed" if torch.cuda.is_available() else "32-true"
@@ -166,13 +49,13 @@ def make_trainer(recipe: Recipe, *, checkpoints: Path | None = None, logs: Path 
             devices=1,
             precision=precision,
             gradient_clip_val=recipe.gradient_clip or None,
-            callbacks=[_Checkpoint(checkpoints)] if checkpoints else [],
-            logger=_logger(recipe, logs),
+            callbacks=callbacks,
+            logger=logger or False,
             # Without a logger nobody sees the epochs between: validation is paid once, at the end.
             check_val_every_n_epoch=recipe.epochs if recipe.logger == "none" else 1,
             log_every_n_steps=10**9,
             num_sanity_val_steps=0,
-            enable_checkpointing=False,
+            enable_checkpointing=any(isinstance(callback, EpochEnd) for callback in callbacks or ()),
             enable_progress_bar=False,
             enable_model_summary=False,
             plugins=[LightningEnvironment()],
@@ -183,7 +66,12 @@ def make_trainer(recipe: Recipe, *, checkpoints: Path | None = None, logs: Path 
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Silence what Lightning says to every one of hundreds of trainings."""
+    """Silence what Lightning says to every one of hundreds of trainings.
+
+    Raises:
+        KeyboardInterrupt: If Lightning ends the process for one, or for a signal: the search has more to say first.
+        TrialFailed: If a user's code ends the process.
+    """
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -195,11 +83,16 @@ def quiet_lightning() -> Iterator[None]:
             warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
             yield
     except SystemExit as exit:
-        # Lightning turns Ctrl-C into an exit of the process; the search has more to say first.
+        if type(exit) in (SystemExit, Exited) and not isinstance(exit.__context__, KeyboardInterrupt):
+            raise TrialFailed(f"the data module or the network called {call_of(exit)}") from exit
         raise KeyboardInterrupt from exit
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
 
 
 def train(
@@ -207,57 +100,153 @@ def train(
     data: LightningDataModule,
     recipe: Recipe,
     *,
-    cost: Cost,
-    classes: int,
+    facts: DataFacts | None = None,
+    task: str = "classification",
+    seed: int | None = None,
     checkpoints: Path | None = None,
     logs: Path | None = None,
+    on_epoch: OnEpoch | None = None,
+    rungs: Rungs = Rungs(),  # noqa: B008  # a constant
+    on_rung: OnRung | None = None,
+    micro_batches: int = 1,
+    note: Callable[[str], None] = _say,
 ) -> Measurement:
     """Train a network from its present weights, or from its last checkpoint, and measure it on the validation images.
 
     Args:
-        network: (B, C, H, W) -> (B, classes); trained in place.
+        network: From images (B, C, H, W) to what the head of the task makes of them; trained in place.
         data: Set-up training and validation images.
         recipe: How.
-        cost: What the network costs.
-        classes: Number of classes.
+        facts: What is known of the images; by default what the data module says.
+        task: What it is trained for.
+        seed: Decides order, augmentation and dropout, not the split; None leaves them to the data module and to torch.
         checkpoints: Folder of `last.ckpt`, written after every epoch and continued from when it is there.
         logs: Folder of CSV or TensorBoard logs, when the recipe asks for a logger.
+        on_epoch: Told after each epoch its number, from 1, with `train_loss` and what was validated by name; when it
+            returns True the training ends there, with fewer `epochs` than `planned_epochs`.
+        rungs: The epochs at which it is measured on its way.
+        on_rung: Told of each such measurement; when it returns True the training ends there, and it is the result.
+        micro_batches: Parts of a batch that are computed one after the other, for less memory.
+        note: Told when a checkpoint cannot be read, so that the training starts again.
 
     Raises:
-        TrialFailed: If the loss is not finite, or diverges.
+        TrialFailed: If the loss is not finite or diverges, there is nothing to train on, or the time is over.
     """
-    start = time.perf_counter()
-    module = Classifier(network, classes, recipe)
-    if checkpoints is not None:
-        checkpoints.mkdir(parents=True, exist_ok=True)
-    last = checkpoints / "last.ckpt" if checkpoints else None
-    with quiet_lightning():
-        trainer = make_trainer(recipe, checkpoints=checkpoints, logs=logs)
-        resume_from = last if last is not None and last.is_file() else None
-        trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=False if resume_from else None)
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        if "top1" not in metrics:  # killed between the last checkpoint and its validation
-            metrics = dict(trainer.validate(module, datamodule=data, verbose=False)[0])
-    return Measurement(
-        top1=metrics["top1"],
-        top5=metrics.get("top5"),
-        loss=metrics["loss"],
-        macs=cost.macs,
-        parameters=cost.parameters,
-        activation_bytes=cost.activation_bytes,
-        epochs=recipe.epochs,
-        train_seconds=time.perf_counter() - start,
-        backend=backend_of(trainer.strategy.root_device),  # the module itself is back on the CPU by now
-        device=device_name(),
-    )
+    what = load_task(task)
+    module = what.module(network, facts or describe(data), recipe)
+    module.seed, module.micro_batches = seed, micro_batches
+    if hasattr(data, "order_seed"):
+        data.order_seed = seed
+    last = _last(checkpoints, module, note)
+    clock = Clock(recipe.max_minutes)
+    logger, table = _logs(recipe, logs, module.first_epoch)
+    kept = checkpoints / "last.ckpt" if checkpoints is not None else None
+    names = {objective.name for objective in what.objectives}
+
+    def measured(values: Mapping[str, float], epochs: int) -> Measurement:
+        device = trainer.strategy.root_device  # the module itself is back on the CPU at the end
+        return Measurement(
+            values={name: value for name, value in values.items() if name in names},
+            epochs=epochs,
+            planned_epochs=recipe.epochs,
+            train_seconds=clock.seconds,
+            backend=backend_of(device),
+            device=device_name(device),
+            host=platform.node(),
+            micro_batches=micro_batches,
+        )
+
+    def ask(rung: Measurement) -> bool | None:
+        with clock.waiting():
+            return on_rung(rung) if on_rung is not None else None
+
+    judged = Judged(rungs if on_rung is not None else Rungs(), measured)
+    end = EpochEnd(kept, table, on_epoch, judged, ask)
+    try:
+        with quiet_lightning(), clock:
+            trainer = make_trainer(recipe, [clock, judged, end], logger)
+            trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True if last else None)
+            if trainer.current_epoch == 0:
+                raise TrialFailed("the training loader gave no batch")
+            if end.rung is not None:
+                return end.rung
+            if not module.values:  # stopped before, or killed between the last checkpoint and its validation
+                trainer.validate(module, datamodule=data, verbose=False)
+        if not module.values:
+            raise TrialFailed("the validation loader gave no batch")
+        return measured(module.values, trainer.current_epoch)
+    finally:
+        _release(module, data)
 
 
-def test_top1(network: nn.Module, data: LightningDataModule, recipe: Recipe, classes: int) -> float:
-    """Return the share of test images classified right; call it once, for what is reported."""
-    module = Classifier(network, classes, recipe)
-    with quiet_lightning():
-        metrics = make_trainer(recipe).test(module, datamodule=data, verbose=False)[0]
-    return float(metrics["top1"])
+def _last(checkpoints: Path | None, module: Learner, note: Callable[[str], None]) -> Path | None:
+    """Return the checkpoint to continue from, if there is one that can be read; the module is told its epoch."""
+    if checkpoints is None:
+        return None
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    last = checkpoints / "last.ckpt"
+    if not last.is_file():
+        return None
+    try:
+        module.first_epoch = resumed_epoch(last, module)
+    except TrialFailed as error:
+        note(f"{error}: the training starts again")
+        last.unlink()
+        return None
+    return last
 
 
-test_top1.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest thinks of its name
+def _logs(recipe: Recipe, folder: Path | None, first_epoch: int) -> tuple[Logger | None, EpochTable | None]:
+    if folder is None or recipe.logger == "none":
+        return None, None
+    if recipe.logger == "csv":
+        return None, EpochTable(folder / "metrics.csv", first_epoch)
+    try:
+        return TensorBoardLogger(folder.parent, name=folder.name, version=""), None
+    except ModuleNotFoundError:
+        raise MissingExtra("tensorboard", "tensorboard") from None
+
+
+def _release(module: Learner, data: LightningDataModule) -> None:
+    """Let go of what a training held: trainer, module and data refer to each other in circles that live on."""
+    module.zero_grad(set_to_none=True)
+    module.network = nn.Identity()
+    data.trainer = None
+    if (trainer := module._trainer) is not None:
+        for optimizer in trainer.optimizers:
+            optimizer.state.clear()
+            optimizer.param_groups.clear()
+        module._trainer = None
+    if torch.cuda.is_available():
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def measure_on_test(
+    network: nn.Module,
+    data: LightningDataModule,
+    experiment: Experiment,
+    facts: DataFacts | None = None,
+    *,
+    note: Callable[[str], None] = _say,
+) -> dict[str, float]:
+    """Return what a network reaches on the test images, by name; call it once, for what is reported.
+
+    Args:
+        network: A trained network.
+        data: Images with a test part.
+        experiment: Task and recipe.
+        facts: What is known of the images; by default what the data module says.
+        note: Told of each number that is not finite; it is left out.
+    """
+    task = experiment.what
+    module = task.module(network, facts or describe(data), experiment.recipe)
+    try:
+        with quiet_lightning():
+            make_trainer(experiment.recipe).test(module, datamodule=data, verbose=False)
+    finally:
+        _release(module, data)
+    for name, value in module.values.items():
+        if not math.isfinite(value):
+            note(f"the {name} on the test images came out as {value}")
+    return {name: module.values[name] for name in task.tested if math.isfinite(module.values.get(name, math.nan))}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,7 +10,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import nn
 
-from invnas.errors import BadInput
+from invnas.errors import BadInput, unwritable
+from invnas.files import replacing
 
 
 def save_weights(network: nn.Module, path: str | Path) -> None:
@@ -23,6 +23,7 @@ def save_weights(network: nn.Module, path: str | Path) -> None:
 
     Raises:
         BadInput: If the file cannot be written, or a part of the state is not a tensor.
+        DiskFailed: If the disk is full.
     """
     path = Path(path)
     tensors = {}
@@ -33,14 +34,13 @@ def save_weights(network: nn.Module, path: str | Path) -> None:
             )
         # A copy of its own, since safetensors refuses channels_last and tensors that share memory (tied weights).
         tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_bytes(save(tensors, metadata={"format": "pt"}))  # its save_file hides the file from other users
-        os.replace(part, path)
-    except (OSError, SafetensorError) as error:
+        with replacing(path) as fresh:
+            fresh.write_bytes(save(tensors, metadata={"format": "pt"}))  # its save_file hides the file from other users
+    except OSError as error:
+        raise unwritable(f"the weights cannot be written to '{path}'", error) from None
+    except SafetensorError as error:
         raise BadInput(f"the weights cannot be written to '{path}': {_said(error)}") from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def check_weights(network: nn.Module, path: str | Path) -> None:

@@ -8,14 +8,18 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 from invnas import __version__
 from invnas.cli import doctor, networks, runs, spaces
-from invnas.errors import BadInput, InvnasError, nearest
+from invnas.engine.signals import stopped_by_signals
+from invnas.errors import BadInput, InvnasError, disk_failure, nearest
 
 COMMANDS: Mapping[str, Callable[..., None]] = {
     "search": runs.search,
     "resume": runs.resume,
+    "confirm": runs.confirm,
+    "status": runs.status,
     "report": runs.report,
     "export": runs.export,
     "retrain": runs.retrain,
@@ -33,8 +37,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "" not in sys.path:
         # As with python -m: a user's own data module or sampler may lie in the current folder. Last, to hide nothing.
         sys.path.append("")
+    with stopped_by_signals():
+        return _ended(list(sys.argv[1:] if argv is None else argv))
+
+
+def _ended(words: list[str]) -> int:
     try:
-        return _run(list(sys.argv[1:] if argv is None else argv))
+        return _run(words)
     except BadInput as error:
         _say(f"error: {error}")
         return 2
@@ -45,6 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
+        if (refused := disk_failure(error)) is not None:
+            _say(f"error: {refused}")
+            return 1
         if os.environ.get("INVNAS_DEBUG"):
             raise
         _say(f"internal error: {type(error).__name__}: {error}; INVNAS_DEBUG=1 shows where, please report it")
@@ -52,7 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _say(sentence: str) -> None:
-    print(f"invnas: {' '.join(sentence.split())}", file=sys.stderr)
+    with suppress(OSError):  # the terminal may be what is gone
+        print(f"invnas: {' '.join(sentence.split())}", file=sys.stderr)
 
 
 def _run(words: list[str]) -> int:
@@ -87,7 +100,8 @@ def _help(commands: Mapping[str, Callable[..., None]]) -> str:
             "",
             *lines,
             "",
-            "invnas COMMAND --help says what a command takes. Exit codes: 0 done, 1 failed or stopped, 2 bad input.",
+            "invnas COMMAND --help says what a command takes. Exit codes: 0 done, 1 failed or stopped",
+            "(by Ctrl-C, SIGTERM or SIGHUP: what was trained is kept), 2 bad input.",
             "Example: invnas search digits --run-dir runs/digits --export models/digits",
         ]
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from invnas.cli.words import image_shape
-from invnas.errors import BadInput
+from invnas.head import as_head
 
 
 def profile(
@@ -30,13 +30,12 @@ def profile(
         space: Name or Python file of the space that defines your own types, when the network has any.
         json: Print the result as JSON.
     """
-    if classes is not None and classes < 1:
-        raise BadInput(f"`classes` must be at least 1, but got {classes}")
+    head = None if classes is None else as_head(classes)
     shape = None if input is None else image_shape(input)
     from invnas.cli.tables import print_json, print_profile
     from invnas.profile import profile as profiled
 
-    found = profiled(network, shape, classes, convention=convention, latency=latency, space=space)
+    found = profiled(network, shape, head, convention=convention, latency=latency, space=space)
     if json:
         print_json(found.to_dict())
     else:

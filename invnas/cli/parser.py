@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import inspect
 import itertools
-import json
+import math
 import re
 from argparse import SUPPRESS, Action
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
 import docstring_parser
-from jsonargparse import ActionYesNo, ArgumentParser, DefaultHelpFormatter, get_loader
+from jsonargparse import ActionYesNo, ArgumentParser, DefaultHelpFormatter
 from jsonargparse.typing import register_type
 
 from invnas.cli.words import Count, Names
+from invnas.cli.yaml_text import MODE, mapping, read_yaml, text_of
 from invnas.errors import BadInput, nearest
 from invnas.experiment import DataSource, Experiment, Recipe
 from invnas.shipped import find
@@ -25,6 +26,8 @@ register_type(Count, int, Count.parse)
 register_type(Names, list, Names.parse)
 
 _CAPS = ("max_macs", "max_parameters")
+_FLAGS = ("random_baseline", "baselines")
+_WITH_PARTS = ("--recipe", "--sampler_args", "--stopper_args", "--data.init_args")
 _KINDS = {
     "int": "a whole number",
     "float": "a number",
@@ -45,13 +48,31 @@ class _Help(DefaultHelpFormatter):
 class Parser(ArgumentParser):
     """The arguments of one command; whatever is wrong with them is raised as BadInput."""
 
+    _words: Sequence[str] = ()
+
+    def values(self, words: Sequence[str]) -> dict[str, Any]:
+        """Return the arguments by name; an error repeats the words."""
+        self._words = words
+        for word in words:
+            self._refuse_part(word.partition("=")[0])
+        found: dict[str, Any] = self.parse_args(list(words)).as_dict()
+        _refuse_endless(found, "", words)
+        return found
+
+    def _refuse_part(self, option: str) -> None:
+        """Refuse a part of an option that has none, such as --trials.help: jsonargparse would name its own types."""
+        known = {name for action in self._actions for name in action.option_strings}
+        whole = option.rpartition(".")[0]
+        if option not in known and whole in known and whole not in _WITH_PARTS:
+            self.error(f"unrecognized arguments: {option}")
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise the message as one sentence."""
         options = [option for action in self._actions for option in action.option_strings if option.startswith("--")]
-        raise BadInput(_sentence(message, options, self.prog))
+        raise BadInput(_sentence(message, options, self.prog, self._words))
 
 
-def _sentence(message: str, options: Sequence[str], prog: str) -> str:
+def _sentence(message: str, options: Sequence[str], prog: str, words: Sequence[str]) -> str:
     text = " ".join(message.split())
     if found := re.match(r"unrecognized arguments: ((?:--)?)([^ =]+)", text):
         dashes, word = found.groups()
@@ -61,21 +82,58 @@ def _sentence(message: str, options: Sequence[str], prog: str) -> str:
         hint = f"{close}; " if close.startswith("nearest") else ""
         return f"unknown option '--{word}'; {hint}see {prog} --help"
     if found := re.match(r'Parser key "(.+?)": (.*)', text):
-        return f"`{found[1]}`{_expected(found[2])}"
+        return f"`{found[1]}`{_expected(found[2], _said(found[1], words))}"
     if found := re.match(r'(?:Option|Key) "(.+?)" is required', text):
         return f"`{found[1]}` is missing; see {prog} --help"
     return f"{text.removeprefix('argument ')}; see {prog} --help"
 
 
-def _expected(text: str) -> str:
+def _said(key: str, words: Sequence[str]) -> str | None:
+    """Return what the words say of a key last: the value itself may have been read otherwise, 1e9999 as inf."""
+    found = None
+    for place, word in enumerate(words):
+        if word == f"--{key}":
+            found = words[place + 1] if place + 1 < len(words) else None
+        elif word.startswith(f"--{key}="):
+            found = word.partition("=")[2]
+    return found
+
+
+def _refuse_endless(value: Any, key: str, words: Sequence[str]) -> None:
+    """Refuse a number that no file can hold in the user's words: 1e9999 has been read as inf."""
+    if isinstance(value, dict):
+        for name, part in value.items():
+            _refuse_endless(part, f"{key}.{name}" if key else name, words)
+    elif isinstance(value, list):
+        for part in value:
+            _refuse_endless(part, key, words)
+    elif isinstance(value, float) and not math.isfinite(value):
+        keys = [key.rsplit(".", above)[0] for above in range(key.count(".") + 1)]
+        said = next((found for one in keys if (found := _said(one, words)) is not None), repr(value))
+        within = [word for word in re.findall(r"[-+.\w]+", said) if _reads_as(word, value)]
+        raise BadInput(f"`{key}` must be a finite number, but got '{within[0] if within else said:.60}'")
+
+
+def _reads_as(word: str, value: float) -> bool:
+    try:
+        return repr(float(word.replace(".inf", "inf").replace(".nan", "nan"))) == repr(value)
+    except ValueError:
+        return False
+
+
+def _expected(text: str, said: str | None) -> str:
     text = text.removeprefix("Not of type Count: ")
     if found := re.fullmatch(r"Expected a <class '(\w+)'>\. Got value: (.*)", text):
-        return f" must be {_KINDS.get(found[1], found[1])}, but got '{found[2]}'"
+        return f" must be {_KINDS.get(found[1], found[1])}, but got '{said or found[2]:.60}'"
     if found := re.fullmatch(r"Expected a typing\.Literal\[(.*)\]\. Got value: (.*)", text):
         valid = found[1].replace("'", "").split(", ")
-        return f" must be one of {', '.join(valid)}, but got '{found[2]}'; {nearest(found[2], valid).split(';')[0]}"
+        near = nearest(found[2], valid).split(";")[0]
+        return f" must be one of {', '.join(valid)}, but got '{said or found[2]:.60}'; {near}"
     if found := re.search(r"Errors: - (.*?) - Expected a <class 'NoneType'>.*Given value: (.*)", text):
-        return _expected(f"{found[1]}. Got value: {found[2]}" if found[1].startswith("Expected") else found[1])
+        first = f"{found[1]}. Got value: {found[2]}" if found[1].startswith("Expected") else found[1]
+        return _expected(first, said)
+    if "integer string conversion" in text:  # a number of thousands of digits
+        return f" must be a whole number, but got '{said:.60}'"
     return f": {text}"
 
 
@@ -88,6 +146,7 @@ def command_parser(name: str, function: Callable[..., Any]) -> Parser:
         allow_abbrev=False,
         formatter_class=_Help,
         print_config=None,
+        parser_mode=MODE,
     )
     parser.epilog = "Options may be written with - or _, counts as 30M or 1.5G."
     parameters = inspect.signature(function).parameters
@@ -110,12 +169,16 @@ def _helps(documented: Any) -> dict[str, str]:
 
 
 def _add_experiment(parser: Parser) -> None:
-    parser.add_class_arguments(Experiment, None, skip={*_CAPS, "data", "objectives", "random_baseline"})
+    parser.add_class_arguments(Experiment, None, skip={*_CAPS, *_FLAGS, "space", "data", "objectives"})
     helps = _helps(Experiment)
+    parser.add_argument(
+        "--space", type=str, default=Experiment().space, help=helps["space"].split("; in Python")[0] + "."
+    )
     for name in _CAPS:
         parser.add_argument(f"--{name}", type=Count | None, help=helps[name])
     parser.add_argument("--objectives", type=Names, default=Names(Experiment().objectives), help=helps["objectives"])
-    parser.add_argument("--random_baseline", action=ActionYesNo, nargs="?", help=helps["random_baseline"])
+    for name in _FLAGS:
+        parser.add_argument(f"--{name}", action=ActionYesNo, nargs="?", help=helps[name])
     # Not as a class: jsonargparse would import what a class path names, and torch with it.
     helps = _helps(DataSource)
     group = parser.add_argument_group(helps.pop("", "Where the images come from"))
@@ -142,7 +205,7 @@ def parse(name: str, function: Callable[..., Any], argv: Sequence[str]) -> dict[
         BadInput: If a word, key or value cannot be.
     """
     parser, words = command_parser(name, function), words_of(argv)
-    values: dict[str, Any] = parser.parse_args(words).as_dict()
+    values = parser.values(words)
     if "experiment" not in values:
         return values
     source = values["experiment"]
@@ -152,10 +215,10 @@ def parse(name: str, function: Callable[..., Any], argv: Sequence[str]) -> dict[
     if path is not None:
         keys = list(_as_options(path))
         try:
-            _experiment(parser.parse_args(keys).as_dict(), path)
+            _experiment(parser.values(keys), path)
         except BadInput as error:
             raise BadInput(f"{path}: {error}") from None
-        values = parser.parse_args([*keys, *words]).as_dict()
+        values = parser.values([*keys, *words])
     experiment = _experiment(values, path)
     stem = path.stem if path is not None else Path(experiment.space).stem
     return {**values, "experiment": experiment, "run_dir": values["run_dir"] or _free_folder(stem)}
@@ -178,63 +241,20 @@ def _free_folder(name: str) -> str:
 
 def _as_options(path: Path) -> Iterator[str]:
     """Yield each setting of a YAML file as an option."""
-    data = _mapping(read_yaml(path), "the file", path)
     parts = {"data": DataSource, "recipe": Recipe}
+    data = read_yaml(path)
     _check_keys(data, Experiment, "", path)
     for key, value in data.items():
         if key in parts:
-            inside = _mapping(value, f"`{key}`", path)
+            inside = mapping(value, f"`{key}`", path)
             _check_keys(inside, parts[key], f"{key}.", path)
-            yield from (f"--{key}.{name}={_text(part)}" for name, part in inside.items())
+            yield from (f"--{key}.{name}={text_of(part)}" for name, part in inside.items())
         else:
-            yield f"--{key}={_text(value)}"
+            yield f"--{key}={text_of(value)}"
 
 
-def read_yaml(path: Path) -> Any:
-    """Return what a YAML file holds.
-
-    Raises:
-        BadInput: If it cannot be read, or is malformed, with the line.
-    """
-    import yaml
-
-    try:
-        text = path.read_text(encoding="utf-8")
-        _refuse_twice(yaml.compose(text, yaml.SafeLoader))
-        return get_loader("yaml")(text)
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        said = getattr(error, "problem", None) or " ".join(str(error).split())
-        raise BadInput(f"{path} is malformed YAML{place}: {said}") from None
-
-
-def _refuse_twice(node: Any) -> None:
-    """Raise YAMLError for a key that stands twice in a mapping: YAML would take the last one without a word."""
-    import yaml
-
-    seen = set()
-    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
-        if str(key.value) in seen:
-            raise yaml.MarkedYAMLError(problem=f"the key '{key.value}' stands there twice", problem_mark=key.start_mark)
-        seen.add(str(key.value))
-        _refuse_twice(value)
-
-
-def _mapping(value: Any, what: str, path: Path) -> Mapping[Any, Any]:
-    if not isinstance(value, dict):
-        raise BadInput(f"{path}: {what} must be a mapping of keys to values, but holds {value!r:.60}")
-    return value
-
-
-def _check_keys(data: Mapping[Any, Any], kind: type, prefix: str, path: Path) -> None:
+def _check_keys(data: Iterable[str], kind: type, prefix: str, path: Path) -> None:
     known = [f"{prefix}{field.name}" for field in fields(kind)]
     for key in data:
         if f"{prefix}{key}" not in known:
             raise BadInput(f"unknown key '{prefix}{key}' in {path}; {nearest(f'{prefix}{key}', known)}")
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)

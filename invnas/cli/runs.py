@@ -1,13 +1,14 @@
-"""The commands about runs: search, resume, report, export, retrain. Their docstrings are the help."""
+"""The commands about runs: search, resume, confirm, status, report, export, retrain. Their docstrings are the help."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from invnas.cli.words import Names
-from invnas.errors import BadInput
+from invnas.errors import BadInput, DiskFailed
 from invnas.experiment import Experiment
 
 
@@ -32,9 +33,9 @@ def search(
         print_config: Print every setting with its value as YAML, and do nothing.
     """
     if print_config:
-        import yaml
+        from invnas.cli.config import config_of
 
-        print(yaml.safe_dump(experiment.to_dict(), sort_keys=False, default_flow_style=None), end="")
+        print(config_of(experiment), end="")
         return
     from invnas.cli.finish import finish
     from invnas.commands import run_search
@@ -45,13 +46,34 @@ def search(
 
 
 def resume(
-    run: str, *, trials: str | None = None, export: str | None = None, json: bool = False, quiet: bool = False
+    run: str,
+    *,
+    trials: str | None = None,
+    promote: int = 0,
+    baselines: bool = False,
+    engine: Literal["local", "ray"] | None = None,
+    workers: int | None = None,
+    address: str | None = None,
+    gpus_per_trial: float | None = None,
+    cpus_per_trial: float | None = None,
+    storage: str | None = None,
+    export: str | None = None,
+    json: bool = False,
+    quiet: bool = False,
 ) -> None:
-    """Continue an interrupted search from where it stopped, or extend a finished one.
+    """Continue an interrupted search from where it stopped, here or elsewhere, or extend a finished one.
 
     Args:
-        run: Folder of the run.
+        run: Folder of the run. A run folder is code: its space.py is executed.
         trials: Architectures to train in all, or +20 for so many more.
+        promote: So many of the most promising stopped trials are trained to the end, beside those.
+        baselines: Also train pure members of the space and well-known small networks, to compare the front with.
+        engine: Who trains from here on: local or ray; by default who did before.
+        workers: Trainings at a time from here on.
+        address: Address of a Ray cluster, such as auto or 10.0.0.1:6379.
+        gpus_per_trial: GPUs of each training under Ray, a part such as 0.25 too.
+        cpus_per_trial: CPU cores of each training under Ray.
+        storage: Folder that all machines share, or URL, through which files come back under Ray.
         export: Also export the knee of the front to this folder, in each format that is installed.
         json: Print the result as JSON.
         quiet: Show no progress.
@@ -59,16 +81,64 @@ def resume(
     from invnas.cli.finish import finish
     from invnas.commands import resume_search
 
+    given = {
+        "engine": engine,
+        "workers": workers,
+        "address": address,
+        "gpus_per_trial": gpus_per_trial,
+        "cpus_per_trial": cpus_per_trial,
+        "storage": storage,
+    }
+    placed = {name: value for name, value in given.items() if value is not None}
     _check_export_folder(export)
     with _stoppable(run):
-        finish(resume_search(run, trials, quiet=quiet), export, json)
+        resumed = resume_search(run, trials, promote=promote, baselines=baselines, placed=placed, quiet=quiet)
+        finish(resumed, export, json)
 
 
-def report(run: str, *, json: bool = False) -> None:
+def confirm(run: str, *, seeds: int = 2, json: bool = False, quiet: bool = False) -> None:
+    """Train the front of a run with further seeds, and say which of its differences hold.
+
+    Args:
+        run: Folder of the run. A run folder is code: its space.py is executed.
+        seeds: How many further seeds each architecture of the front shall have; those it has are not trained again.
+        json: Print the result as JSON.
+        quiet: Show no progress.
+    """
+    from invnas.cli.tables import print_confirmation, print_json
+    from invnas.commands import confirm_front
+
+    with _stoppable(run, f"invnas confirm {run} --seeds {seeds}"):
+        found = confirm_front(run, seeds, quiet=quiet)
+    if json:
+        print_json({"run": run, **found.to_dict()})
+    else:
+        print_confirmation(found)
+
+
+def status(run: str, *, watch: bool = False, json: bool = False, trust: bool = False) -> None:
+    """Show where a run stands: what is done, running and failed, how fast it goes and when it will be done.
+
+    Args:
+        run: Folder of the run; it is neither locked nor changed, and a search may be writing it.
+        watch: Look again every 2 seconds until no process is at the run; Ctrl-C ends it, and not the search.
+        json: Print it as JSON; with --watch one line each time.
+        trust: Execute the code of the run, where its task is code of its own; otherwise only run.json, journal.log and
+            status.json are read.
+    """
+    from invnas.cli.watch import show_status
+    from invnas.run import Run
+
+    show_status(Run.open(run, trust=trust), watch=watch, json=json)
+
+
+def report(run: str, *, trust: bool = True, json: bool = False) -> None:
     """Write the report of a run: one page to open, pictures and tables beside it.
 
     Args:
-        run: Folder of the run.
+        run: Folder of the run. A run folder is code: its space.py and its data module are executed.
+        trust: Write no for the run of a stranger: only run.json and journal.log are read, nothing is executed, and no
+            test accuracy is measured.
         json: Print the result as JSON.
     """
     from invnas.cli.finish import say
@@ -76,7 +146,7 @@ def report(run: str, *, json: bool = False) -> None:
     from invnas.results import write_report
     from invnas.run import Run
 
-    opened = Run.open(run)
+    opened = Run.open(run, trust=trust)
     page = write_report(opened, note=say)
     if json:
         print_json({**run_facts(opened), "report": str(page)})
@@ -97,7 +167,7 @@ def export(
     """Export a trained architecture; each file is checked against the network, and a mismatch fails.
 
     Args:
-        run: Folder of the run.
+        run: Folder of the run. A run folder is code: its space.py is executed.
         pick: Which trial: knee, best, trial=17, max-macs=20M or max-parameters=1M.
         format: Any of onnx, pt2, safetensors, with commas between.
         out: Folder to write to; by default export in the folder of the run.
@@ -113,32 +183,48 @@ def export(
         print_json({"run": run, "trial": opened.pick(pick).number, "files": files})
 
 
-def retrain(run: str, *, pick: str = "knee", epochs: int | None = None, seeds: int = 3, json: bool = False) -> None:
+def retrain(
+    run: str,
+    *,
+    pick: str = "knee",
+    epochs: int | None = None,
+    seeds: int = 3,
+    json: bool = False,
+    quiet: bool = False,
+) -> None:
     """Train an architecture of a run from scratch with several seeds, and measure each on the test images.
 
     Args:
-        run: Folder of the run.
+        run: Folder of the run. A run folder is code: its space.py is executed.
         pick: Which trial: knee, best, trial=17, max-macs=20M or max-parameters=1M.
         epochs: Epochs of each training; by default those of the search.
         seeds: How many trainings.
         json: Print the result as JSON.
+        quiet: Show no progress.
     """
     from invnas import results
     from invnas.cli.tables import print_json, print_retrained
 
-    found = results.retrain(run, pick, epochs, seeds)
+    try:
+        found = results.retrain(run, pick, epochs, seeds, quiet=quiet)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("stopped; give the same command again to go on from the last epoch") from None
     (print_json if json else print_retrained)(found)
 
 
 @contextmanager
-def _stoppable(folder: str) -> Iterator[None]:
+def _stoppable(folder: str, again: str = "") -> Iterator[None]:
+    """Say after a stop with which command it goes on; by default it is resume."""
+    begun, again = Path(folder, "run.json").is_file, again or f"invnas resume {folder}"
     try:
         yield
+    except DiskFailed as full:
+        hint = f"; no trial is blamed: make room, then continue with: {again}" if begun() else ""
+        raise DiskFailed(f"{full}{hint}") from None
     except KeyboardInterrupt:
-        begun = Path(folder, "run.json").is_file()
         raise KeyboardInterrupt(
-            f"stopped; what was trained is kept, continue with: invnas resume {folder}"
-            if begun
+            f"stopped; what was trained is kept, continue with: {again}"
+            if begun()
             else "stopped before anything was trained"
         ) from None
 

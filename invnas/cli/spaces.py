@@ -8,6 +8,7 @@ from pathlib import Path
 
 from invnas.cli.words import Count, image_shape
 from invnas.errors import BadInput
+from invnas.head import as_head
 
 
 def check(
@@ -29,17 +30,15 @@ def check(
         max_parameters: Cap on parameters, such as 1M.
         json: Print the result as JSON.
     """
+    from invnas.caps import Caps
     from invnas.cli.tables import print_json, print_space_check
     from invnas.commands import space_facts
-    from invnas.space_check import Caps
 
-    if classes < 1:
-        raise BadInput(f"`classes` must be at least 1, but got {classes}")
-    found = space_facts(file, image_shape(input), classes, max_macs, max_parameters)
+    found = space_facts(file, image_shape(input), as_head(classes), max_macs, max_parameters)
     if json:
         print_json(found.to_dict())
     else:
-        print_space_check(found, Caps(max_macs, max_parameters))
+        print_space_check(found, Caps.of(macs=max_macs, parameters=max_parameters))
 
 
 def sample(file: str, *, number: int = 3, seed: int = 0, json: bool = False) -> None:
@@ -74,7 +73,7 @@ def show(file: str, *, seed: int = 0, out: str | None = None) -> None:
         seed: Seed of the draw.
         out: Write the drawing to this SVG file instead of printing it.
     """
-    from invnas.report.drawing import draw, summary
+    from invnas.report.drawing import drawing_of, summary
     from invnas.space import load_space
 
     architecture = load_space(file).sample(random.Random(seed))[1]
@@ -86,7 +85,7 @@ def show(file: str, *, seed: int = 0, out: str | None = None) -> None:
         print(f"{architecture.fingerprint}  {architecture.kind}\n{boxes}")
         return
     try:
-        Path(out).write_text(draw(architecture), encoding="utf-8")
+        Path(out).write_text(drawing_of(architecture), encoding="utf-8")
     except OSError as error:
         raise BadInput(f"cannot write '{out}': {error.strerror}") from None
     print(f"drawing of {architecture.fingerprint}: {out}")

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from invnas.belief import Belief
+from invnas.caps import Caps
+from invnas.confirmation import Confirmation
 from invnas.measurement import CONVENTIONS, MAC_CONVENTION, Trial
+from invnas.objective import DASH, MACS, PARAMETERS, Objective
 from invnas.run import Run
-from invnas.space_check import Caps, SpaceCheck
+from invnas.space_check import SpaceCheck
 
 if TYPE_CHECKING:
     from invnas.export import Exported
     from invnas.profile import Profile
+
+
+#: Members of a front that one line names.
+_LISTED = 20
 
 
 def print_json(document: Any) -> None:
@@ -21,18 +32,36 @@ def print_json(document: Any) -> None:
 
 
 def print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> None:
-    """Print a table whose first `left` columns are text and whose others are numbers."""
+    """Print a table whose first `left` columns are text and whose others are numbers.
+
+    Where the longest words do not fit side by side, each row is printed as lines of its own: no number is ever broken.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     print(f"{title}:")
+    widths = [
+        max(len(word) for cell in column for word in (*cell.split(), "")) for column in zip(head, *rows, strict=True)
+    ]
+    console = Console()
+    width = console.width
+    if not console.is_terminal and "COLUMNS" not in os.environ:  # what reads a pipe wants one line for a row
+        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+        width = max(width, sum(widths) + 3 * len(widths) + 1)
+    if sum(widths) + 3 * len(widths) + 1 > width:
+        name_width = max(map(len, head))
+        for row in rows:
+            print(
+                *(f"  {name:<{name_width}}  {cell}" for name, cell in zip(head, row, strict=True) if cell), "", sep="\n"
+            )
+        return
     table = Table()
-    for place, name in enumerate(head):
-        table.add_column(name, justify="left" if place < left else "right", overflow="fold")
+    for place, (name, narrowest) in enumerate(zip(head, widths, strict=True)):
+        table.add_column(name, justify="left" if place < left else "right", min_width=narrowest)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+    Console(width=width).print(table)
 
 
 def run_facts(run: Run) -> dict[str, Any]:
@@ -41,51 +70,87 @@ def run_facts(run: Run) -> dict[str, Any]:
     states = [trial.state for trial in trials]
     return {
         "run": str(run.folder),
-        "space": {"name": run.space.name, "size": run.space.size},
+        "space": {"name": run.space.name, "size": run.space.size} if run.trusted else {"name": run.experiment.space},
         "objectives": list(run.experiment.objectives),
-        "trials": {state: states.count(state) for state in ("complete", "failed", "running")},
+        "trials": {state: states.count(state) for state in ("complete", "stopped", "failed", "running")},
         "front": [_trial_facts(run, trial) for trial in front],
+        "observed_front": [trial.number for trial in run.front(observed=True)],
         "knee": run.pick("knee").number if front else None,
+        "verdict": verdict_of(run) or None,
         "convention": MAC_CONVENTION,
     }
 
 
+def _numbers(trial: Trial) -> dict[str, Any] | None:
+    if trial.measurement is None:
+        return None
+    measured = trial.measurement.to_dict()
+    return {**trial.cost.to_dict(), **measured.pop("values"), **measured}
+
+
+def _believed(belief: Belief, trial: Trial) -> dict[str, dict[str, float]]:
+    found = {axis.name: belief.estimate(trial, axis.name) for axis in belief.objectives}
+    return {name: asdict(one) for name, one in found.items() if one is not None}
+
+
 def _trial_facts(run: Run, trial: Trial) -> dict[str, Any]:
+    tested = run.tested().get(trial.number, {})
     return {
         "trial": trial.number,
         "kind": trial.architecture.kind,
         "fingerprint": trial.architecture.fingerprint,
-        "measurement": trial.measurement.to_dict() if trial.measurement else None,
-        "test_top1": run.test_top1().get(trial.number),
+        "measurement": _numbers(trial),
+        "believed": _believed(run.belief, trial),
+        **{f"test_{name}": tested.get(name) for name in run.experiment.what.tested},
         "weights": str(run.weights_path(trial.number)),
         "architecture": trial.architecture.to_dict(),
     }
 
 
 def print_front(run: Run) -> None:
-    """Print the front, cheapest first, with the knee marked."""
-    front, tested, knee = run.front(), run.test_top1(), run.pick("knee").number
-    more = [name for name in run.experiment.objectives if name not in ("top1", "macs", "parameters")]
-    head = ["trial", "kind", "top-1", *(["test top-1"] if tested else []), "MACs", "parameters", *more]
-    rows = []
-    for trial in front:
-        found = trial.measurement
-        assert found is not None
-        test = [f"{tested[trial.number]:.4f}" if trial.number in tested else "-"] if tested else []
-        rows.append(
-            [
-                f"{trial.number}{' (knee)' if trial.number == knee else ''}",
-                trial.architecture.kind,
-                f"{found.top1:.4f}",
-                *test,
-                f"{found.macs:,}",
-                f"{found.parameters:,}",
-                *(f"{getattr(found, name):,.6g}" for name in more),
-            ]
-        )
-    complete = sum(trial.state == "complete" for trial in run.trials(baseline=False))
-    print_table(f"Pareto front: {len(front)} of {complete} trained architectures", head, rows, left=2)
+    """Print the front, cheapest first, with the knee marked: what is believed with its band, and what was measured."""
+    front, tested, knee = run.front(), run.tested(), run.pick("knee").number
+    axes, belief = run.experiment.axes, run.belief
+    shown = (*axes, *(cost for cost in (MACS, PARAMETERS) if cost not in axes))
+    found_by_test = [axis for axis in run.experiment.what.objectives if any(axis.name in t for t in tested.values())]
+    columns: dict[str, Callable[[Trial], str]] = {
+        "trial": lambda t: f"{t.number}{' (knee)' if t.number == knee else ''}",
+        "kind": lambda t: t.architecture.kind,
+        **{f"{axis.label}, 95 % band": partial(_band, belief, axis) for axis in belief.objectives},
+        **{f"test {axis.label}": partial(_tested, tested, axis) for axis in found_by_test},
+        **{f"{axis.label}{' measured' if axis in belief.objectives else ''}": partial(_exact, axis) for axis in shown},
+    }
+    rows = [[cell(trial) for cell in columns.values()] for trial in front]
+    complete = sum(trial.state == "complete" for trial in run.trials("search"))
+    print_table(f"Pareto front: {len(front)} of {complete} trained architectures", tuple(columns), rows, left=2)
+    if belief.known:
+        measured = ", ".join(str(trial.number) for trial in run.front(observed=True)[:_LISTED])
+        print("The band is of what an architecture is believed to reach on average over seeds.")
+        print(f"By what single trainings measured, the front would be trials {measured}.")
+    if said := verdict_of(run):
+        print(said)
     print(f"{MAC_CONVENTION}.")
+
+
+def verdict_of(run: Run) -> str:
+    """Return whether a reference makes the search pointless, in a sentence; empty where none was trained."""
+    from invnas.report.collect import collect
+    from invnas.report.references import verdict
+
+    return verdict(collect(run.folder.name, run.experiment, run.trials(), {})) if run.trials("reference") else ""
+
+
+def _band(belief: Belief, axis: Objective, trial: Trial) -> str:
+    one = belief.estimate(trial, axis.name)
+    return DASH if one is None else f"{axis.exact(one.mean)} ({axis.exact(one.low)} to {axis.exact(one.high)})"
+
+
+def _tested(tested: Mapping[int, Mapping[str, float]], axis: Objective, trial: Trial) -> str:
+    return axis.exact(tested.get(trial.number, {}).get(axis.name))
+
+
+def _exact(axis: Objective, trial: Trial) -> str:
+    return axis.exact(trial.value(axis.name))
 
 
 def export_facts(exported: Sequence[Exported]) -> list[dict[str, Any]]:
@@ -104,10 +169,34 @@ def print_export(trial: Trial, exported: Sequence[Exported]) -> None:
 
 
 def print_retrained(found: dict[str, Any]) -> None:
-    """Print the test accuracy of each seed, their mean and spread."""
-    rows = [[str(seed), f"{top1:.4f}"] for seed, top1 in enumerate(found["test_top1"])]
-    print_table(f"trial {found['trial']}, {found['epochs']} epochs from scratch", ("seed", "test top-1"), rows)
-    print(f"test top-1 {found['mean']:.4f}, standard deviation {found['standard_deviation']:.4f}")
+    """Print what each seed reached on the test images, the mean and spread of the first figure."""
+    columns = {name.replace("_", " "): values for name, values in found.items() if name.startswith("test_")}
+    rows = [
+        [str(seed), *(f"{value:.4f}" for value in row)] for seed, row in enumerate(zip(*columns.values(), strict=True))
+    ]
+    print_table(f"trial {found['trial']}, {found['epochs']} epochs from scratch", ("seed", *columns), rows)
+    print(f"{next(iter(columns))} {found['mean']:.4f}, standard deviation {found['standard_deviation']:.4f}")
+
+
+def print_confirmation(found: Confirmation) -> None:
+    """Print what further seeds measured, and what can be said of each step along the front."""
+    axis = found.objective
+    rows = [
+        [str(one.trial.number), one.trial.architecture.kind, MACS.exact(one.trial.value(MACS.name)),
+         axis.exact(one.first), axis.exact(one.mean), str(len(one.values))]
+        for one in found.members
+    ]  # fmt: skip
+    head = ("trial", "kind", "MACs", f"{axis.label} in the search", "with further seeds", "seeds")
+    print_table(f"the front, {axis.label} on the validation images", head, rows, left=2)
+    if found.optimism is not None:
+        print(f"the search saw them better by {axis.exact(found.optimism)} on average: who is chosen was also lucky")
+    if found.deviation is None:
+        print("how much seeds differ is unknown: it takes two of one architecture, --seeds 2")
+        return
+    print(f"standard deviation between seeds: {axis.exact(found.deviation)}")
+    for one in found.differences:
+        words = "holds" if one.holds else "cannot be told from none"
+        print(f"trial {one.dearer} over {one.cheaper}: {one.gain:+.4f} +- {one.margin:.4f} (95 %): {words}")
 
 
 def print_space_check(check: SpaceCheck, caps: Caps) -> None:

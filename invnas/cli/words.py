@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from invnas.errors import BadInput
-from invnas.experiment import parse_count
+from invnas.rules import LARGEST, image
+from invnas.settings import parse_count
 
 
 class Count(int):
@@ -41,7 +42,11 @@ def image_shape(text: str) -> tuple[int, int, int]:
         BadInput: If it is no such shape.
     """
     sides = text.replace("×", "x").split("x")
-    if len(sides) != 3 or not all(side.isdecimal() and int(side) for side in sides):
-        raise BadInput(f"`input` must be channels x height x width, such as 3x32x32, but got '{text}'")
-    channels, height, width = map(int, sides)
+    shape = tuple(int(side) if side.isdecimal() and len(side) < 10 else 0 for side in sides)
+    if any(image(shape)):
+        raise BadInput(
+            "`input` must be channels x height x width, such as 3x32x32, each a whole number from 1 to "
+            f"{LARGEST:,}, but got '{text:.60}'"
+        )
+    channels, height, width = shape
     return channels, height, width

@@ -10,19 +10,20 @@ if TYPE_CHECKING:
     from invnas.data.digits import Digits, HardDigits
     from invnas.data.folder import ImageFolder
     from invnas.data.hugging_face import HuggingFace
-    from invnas.data.source import DataFacts, describe, load_data
+    from invnas.data.source import describe, load_data
+    from invnas.facts import DataFacts
 
 __all__ = ["Cifar", "DataFacts", "Digits", "HardDigits", "HuggingFace", "ImageFolder", "describe", "load_data"]
 
 _HOME = {
-    "Cifar": "cifar",
-    "DataFacts": "source",
-    "Digits": "digits",
-    "HardDigits": "digits",
-    "HuggingFace": "hugging_face",
-    "ImageFolder": "folder",
-    "describe": "source",
-    "load_data": "source",
+    "Cifar": "invnas.data.cifar",
+    "DataFacts": "invnas.facts",
+    "Digits": "invnas.data.digits",
+    "HardDigits": "invnas.data.digits",
+    "HuggingFace": "invnas.data.hugging_face",
+    "ImageFolder": "invnas.data.folder",
+    "describe": "invnas.data.source",
+    "load_data": "invnas.data.source",
 }
 
 
@@ -30,4 +31,4 @@ def __getattr__(name: str) -> Any:
     # Torch and Lightning take seconds to import: only who asks for a source pays.
     if name not in _HOME:
         raise AttributeError(f"module 'invnas.data' has no attribute '{name}'")
-    return getattr(import_module(f"invnas.data.{_HOME[name]}"), name)
+    return getattr(import_module(_HOME[name]), name)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from invnas.errors import BadInput
+from invnas.rules import LARGEST, check_whole
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,7 @@ class Augment:
 
     def __post_init__(self) -> None:
         for name in ("crop", "cutout"):
-            if getattr(self, name) < 0:
-                raise BadInput(f"`{name}` must not be negative, but got {getattr(self, name)}")
+            check_whole(name, getattr(self, name), 0, LARGEST)
 
     def draw(self, count: int, size: tuple[int, int], generator: torch.Generator) -> torch.Tensor:
         """Draw the random numbers of `count` images of (height, width), on the CPU.

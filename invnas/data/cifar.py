@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from invnas.data.augment import Augment
+from invnas.data.folder import SPLITS
 from invnas.data.module import ImageDataModule, Splits
 from invnas.data.parquet import find_parquet, read_parquet
 from invnas.data.tensors import TensorImages
@@ -35,7 +36,8 @@ class Cifar(ImageDataModule):
         batch_size: Images of a batch, at least 2.
         seed: Seed of the splits, of the order and of the augmentation.
         validation_share: Share of each class held out of the training images for the search.
-        train_limit: Use only so many training images, drawn from the classes in turn.
+        train_limit: Use only so many training images, drawn by seed so that every class keeps its share.
+        balance: With `train_limit`, draw equally many of each class instead, as far as they go.
         flip: Mirror training images left to right, half of the time.
         crop: Pixels of padding from which training images are cropped; 0 turns it off.
         cutout: Side of the square cut out of training images; 0 turns it off.
@@ -49,11 +51,12 @@ class Cifar(ImageDataModule):
         seed: int = 0,
         validation_share: float = 0.2,
         train_limit: int | None = None,
+        balance: bool = False,
         flip: bool = True,
         crop: int = 4,
         cutout: int = 0,
     ) -> None:
-        super().__init__(batch_size, seed, validation_share, train_limit=train_limit)
+        super().__init__(batch_size, seed, validation_share, train_limit=train_limit, balance=balance)
         if classes not in (10, 100):
             raise BadInput(f"`classes` of CIFAR must be 10 or 100, but got {classes!r}")
         self.folder, self.kind = Path(folder), int(classes)
@@ -70,17 +73,36 @@ class Cifar(ImageDataModule):
         read = self._archive()
         names = [_text(name) for name in read(names_file)[names_key]]
         train = self._images(read, _TRAIN[self.kind])
-        return Splits(origin, self.kind, tuple(names), train, test=lambda: self._images(read, _TEST[self.kind]))
+        return Splits(
+            origin,
+            self.kind,
+            tuple(names),
+            train,
+            test=lambda: self._images(read, _TEST[self.kind]),
+            test_origin=f"the test images of {origin}",
+        )
 
     def _from_parquet(self, origin: str) -> Splits:
         label = "fine_label" if self.kind == 100 else "label"
-        images, labels, names = read_parquet(self.folder, "train", label)
 
-        def test() -> TensorImages:
-            images, labels, _ = read_parquet(self.folder, "test", label)
-            return TensorImages(images, labels, self.augment)
+        def read(split: str) -> tuple[TensorImages, tuple[str, ...] | None]:
+            images, labels, names = read_parquet(self.folder, split, label)
+            return TensorImages(images, labels, self.augment), names
 
-        return Splits(origin, self.kind, names, TensorImages(images, labels, self.augment), test=test)
+        train, names = read("train")
+        found = [name for name in SPLITS["validation"] if find_parquet(self.folder, name)]
+        if len(found) > 1:
+            raise BadInput(f"'{self.folder}' has {found[0]}.parquet and {found[1]}.parquet: keep one")
+        return Splits(
+            origin,
+            self.kind,
+            names,
+            train,
+            read(found[0])[0] if found else None,
+            lambda: read("test")[0],
+            f"{found[0]}.parquet" if found else "",
+            "test.parquet",
+        )
 
     def _archive(self) -> Callable[[str], dict[str, Any]]:
         """Return a function that reads one file of the original archive by name."""

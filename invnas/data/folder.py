@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from invnas.data.module import ImageDataModule, Splits, check_at_least
-from invnas.data.pictures import FilePictures, check_channels
+from invnas.data.module import ImageDataModule, Splits
+from invnas.data.pictures import FilePictures, Span, check_channels, span_of
 from invnas.data.stream import Frame, StreamImages, default_workers
 from invnas.errors import BadInput
+from invnas.rules import LARGEST, WORKERS, check_whole
 
+#: What the folder of a split is called; two names for one split in one place are refused.
+SPLITS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing"),
+}
 _ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".gif"}
 
 
 class ImageFolder(ImageDataModule):
     """Images in folders named like their classes: root/train/<class>/*.jpg, or root/<class>/*.jpg.
 
-    What the folder lacks is held out of the training images: `validation_share` where there is no root/val,
-    `test_share` where there is no root/<test_folder>. ImageNet has train and val only: with `test_folder: val` the
-    search never sees the images that the final figure is measured on.
+    The folder of the training images is called train or training, that of the validation images validation, valid, val
+    or dev, that of the test images test or testing. What is lacking is held out of the training images, by
+    `validation_share` and `test_share`. ImageNet has train and val only: with `test_folder: val` the search never sees
+    the images that the final figure is measured on.
 
     Args:
         root: The folder.
@@ -30,8 +39,9 @@ class ImageFolder(ImageDataModule):
         seed: Seed of the splits, of the order and of the augmentation.
         validation_share: Share of each class held out for the search.
         test_share: Share of each class held out for the test.
-        test_folder: Name of the folder with the test images.
-        train_limit: Use only so many training images, drawn from the classes in turn.
+        test_folder: Name of the folder with the test images; None takes test or testing.
+        train_limit: Use only so many training images, drawn by seed so that every class keeps its share.
+        balance: With `train_limit`, draw equally many of each class instead, as far as they go.
         flip: Mirror training images left to right, half of the time.
         smallest_crop: Smallest share of the area that a random crop of a training image keeps; 1 crops at the centre.
         num_workers: Processes that decode; None takes all cores but one, at most 8.
@@ -46,17 +56,18 @@ class ImageFolder(ImageDataModule):
         seed: int = 0,
         validation_share: float = 0.2,
         test_share: float = 0.2,
-        test_folder: str = "test",
+        test_folder: str | None = None,
         train_limit: int | None = None,
+        balance: bool = False,
         flip: bool = True,
         smallest_crop: float = 0.08,
         num_workers: int | None = None,
     ) -> None:
-        super().__init__(batch_size, seed, validation_share, test_share, train_limit)
-        check_at_least("image_size", image_size, 1)
+        super().__init__(batch_size, seed, validation_share, test_share, train_limit, balance)
+        check_whole("image_size", image_size, 1, LARGEST)
         check_channels(channels, may_be_none=False)
         if num_workers is not None:
-            check_at_least("num_workers", num_workers, 0)
+            check_whole("num_workers", num_workers, 0, WORKERS)
         self.root, self.test_folder = Path(root), test_folder
         self.frame = Frame(image_size, channels, flip, smallest_crop)
         self.num_workers = default_workers() if num_workers is None else num_workers
@@ -65,40 +76,84 @@ class ImageFolder(ImageDataModule):
         """List the files; the test folder is not listed before the test."""
         if not self.root.is_dir():
             raise BadInput(f"the image folder '{self.root}' does not exist")
-        train_root = self.root / "train"
-        if not train_root.is_dir():
+        train_root = split_folder(self.root, "train")
+        if train_root is None:
             names = _class_names(self.root)
-            return Splits(f"'{self.root}'", len(names), names, self._listed(self.root, names))
+            if lost := [name for split in ("validation", "test") for name in SPLITS[split] if name in names]:
+                raise BadInput(
+                    f"'{self.root}' has a folder '{lost[0]}' but none with training images: call theirs 'train'"
+                )
+            return Splits(f"'{self.root}'", len(names), names, self._listed(self.root, names, whole=True))
         names = _class_names(train_root)
-        train = self._listed(train_root, names)
-        validation_root, test_root = self.root / "val", self.root / self.test_folder
-        has_validation = validation_root.is_dir() and validation_root != test_root
+        train = self._listed(train_root, names, whole=True)
+        test_root = self._test_folder()
+        validation_root = split_folder(self.root, "validation", other_than=test_root)
+        span = train.pictures.span
         return Splits(
             f"'{train_root}'",
             len(names),
             names,
             train,
-            self._listed(validation_root, names) if has_validation else None,
-            (lambda: self._listed(test_root, names)) if test_root.is_dir() else None,
+            self._listed(validation_root, names, span=span) if validation_root else None,
+            (lambda: self._listed(test_root, names, span=span)) if test_root else None,
+            f"'{validation_root}'",
+            f"'{test_root}'",
         )
 
-    def _listed(self, folder: Path, names: tuple[str, ...]) -> StreamImages:
-        """List the images of a split; it may lack a class, but may not have one that is not trained."""
+    def _test_folder(self) -> Path | None:
+        if self.test_folder in (None, "test"):
+            return split_folder(self.root, "test")
+        named = self.root / str(self.test_folder)
+        if not named.is_dir():
+            raise BadInput(f"`test_folder` is '{self.test_folder}', but '{self.root}' has no such folder")
+        return named
+
+    def _listed(
+        self, folder: Path, names: tuple[str, ...], span: Span | None = None, whole: bool = False
+    ) -> StreamImages:
+        """List the images of a split; `whole`: every class must have some. A class must be one that is trained."""
         paths: list[str] = []
         labels: list[int] = []
+        empty: list[str] = []
         for name in _class_names(folder):
             if name not in names:
                 raise BadInput(f"'{folder}' has a class '{name}' that the training images lack")
             # Sorted, because the order a disk lists files in differs from machine to machine.
-            found = sorted(str(file) for file in (folder / name).rglob("*") if file.suffix.lower() in _ENDINGS)
+            found = sorted(str(file) for file in (folder / name).rglob("*") if _is_picture(file, folder))
+            if not found:
+                empty.append(name)
             paths += found
             labels += [names.index(name)] * len(found)
         if not paths:
             raise BadInput(f"'{folder}' has no images: each class needs a folder of its own with image files in it")
-        return StreamImages(
-            FilePictures(paths), np.asarray(labels), np.arange(len(paths)), self.frame, self.num_workers
-        )
+        if whole and empty:
+            kinds = ", ".join(sorted(_ENDINGS))
+            raise BadInput(f"the class folder '{folder / empty[0]}' has no images: their names end in {kinds}")
+        pictures = FilePictures(paths)
+        pictures = replace(pictures, span=span or span_of(pictures))
+        return StreamImages(pictures, np.asarray(labels), np.arange(len(paths)), self.frame, self.num_workers)
+
+
+def split_folder(root: Path, split: str, other_than: Path | None = None) -> Path | None:
+    """Return the folder of a split by one of its usual names, or None.
+
+    Raises:
+        BadInput: If two folders have a name for it.
+    """
+    found = [root / name for name in SPLITS[split] if (root / name).is_dir() and root / name != other_than]
+    if len(found) > 1:
+        raise BadInput(f"'{root}' has two folders of {split} images, {found[0].name} and {found[1].name}: keep one")
+    return found[0] if found else None
+
+
+def _is_picture(file: Path, folder: Path) -> bool:
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in file.relative_to(folder).parts)
+    return not hidden and file.suffix.lower() in _ENDINGS and file.is_file()
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:
-    return tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."))
+    try:
+        entries = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    except OSError as error:
+        raise BadInput(f"the image folder '{folder}' cannot be read: {error.strerror}") from None
+    return tuple(name for name in entries if not name.startswith(".") and name != "__MACOSX")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,14 +11,15 @@ import numpy as np
 import torch
 
 from invnas.data.augment import Augment
-from invnas.data.module import ImageDataModule, ImageSet, Splits, check_at_least
-from invnas.data.pictures import RowPictures, check_channels, decode, decode_all
+from invnas.data.folder import SPLITS
+from invnas.data.module import ImageDataModule, ImageSet, Splits
+from invnas.data.pictures import RowPictures, Span, channels_of, check_channels, decode_all, span_of
 from invnas.data.stream import Frame, StreamImages, default_workers
 from invnas.data.tensors import TensorImages
 from invnas.errors import BadInput, MissingExtra, nearest
+from invnas.rules import LARGEST, WORKERS, check_whole
 
 _LABEL_NAMES = ("label", "labels", "fine_label", "target", "class")
-_VALIDATION_NAMES = ("validation", "valid", "val", "dev")
 
 
 class HuggingFace(ImageDataModule):
@@ -38,7 +40,8 @@ class HuggingFace(ImageDataModule):
         seed: Seed of the splits, of the order and of the augmentation.
         validation_share: Share of each class held out for the search.
         test_share: Share of each class held out for the test.
-        train_limit: Use only so many training images, drawn from the classes in turn.
+        train_limit: Use only so many training images, drawn by seed so that every class keeps its share.
+        balance: With `train_limit`, draw equally many of each class instead, as far as they go.
         flip: Mirror training images left to right, half of the time.
         crop: Pixels of padding from which images in memory are cropped; 0 turns it off.
         cutout: Side of the square cut out of images in memory; 0 turns it off.
@@ -58,36 +61,43 @@ class HuggingFace(ImageDataModule):
         validation_share: float = 0.2,
         test_share: float = 0.2,
         train_limit: int | None = None,
+        balance: bool = False,
         flip: bool = False,
         crop: int = 0,
         cutout: int = 0,
         num_workers: int | None = None,
     ) -> None:
-        super().__init__(batch_size, seed, validation_share, test_share, train_limit)
+        super().__init__(batch_size, seed, validation_share, test_share, train_limit, balance)
         check_channels(channels, may_be_none=True)
-        for argument, value in (("image_size", image_size), ("num_workers", num_workers)):
-            if value is not None:
-                check_at_least(argument, value, 1 if argument == "image_size" else 0)
+        if image_size is not None:
+            check_whole("image_size", image_size, 1, LARGEST)
+        if num_workers is not None:
+            check_whole("num_workers", num_workers, 0, WORKERS)
         self.dataset, self.config, self.channels, self.image_size = name, config, channels, image_size
         self.image_column, self.label_column = image_column, label_column
         self.augment = Augment(flip, crop, cutout)
         self.num_workers = default_workers() if num_workers is None else num_workers
+        self._span: Span | None = None
 
     def open_splits(self) -> Splits:
         """Load the table; the test rows are not decoded before the test."""
         parts = _load(self.dataset, self.config)
-        train_name = "train" if "train" in parts else next(iter(parts))
+        train_name = _split_name(parts, "train", self.dataset) or next(iter(parts))
         train = parts[train_name]
         columns = _Columns.find(train, self.image_column, self.label_column, f"'{self.dataset}'")
-        validation_name = next((name for name in _VALIDATION_NAMES if name in parts and name != train_name), None)
-        has_test = "test" in parts and train_name != "test"
+        others = {name: part for name, part in parts.items() if name != train_name}
+        validation_name = _split_name(others, "validation", self.dataset)
+        test_name = _split_name(others, "test", self.dataset)
+        images = self._images(train, columns, train_name)
         return Splits(
-            f"'{self.dataset}'",
+            f"the split {train_name} of '{self.dataset}'",
             columns.classes,
             columns.class_names,
-            self._images(train, columns, train_name),
+            images,
             self._images(parts[validation_name], columns, validation_name) if validation_name else None,
-            (lambda: self._images(parts["test"], columns, "test")) if has_test else None,
+            (lambda: self._images(parts[test_name], columns, test_name)) if test_name else None,
+            f"the split {validation_name}",
+            f"the split {test_name}",
         )
 
     def _images(self, table: Any, columns: _Columns, split: str) -> ImageSet:
@@ -95,11 +105,14 @@ class HuggingFace(ImageDataModule):
         if not len(table):
             raise BadInput(f"{origin} has no images")
         pictures = RowPictures(columns.images(table), origin)
+        # Black and white are those of the training images, which are opened first.
+        self._span = self._span or span_of(pictures)
+        pictures = replace(pictures, span=self._span)
         labels = columns.labels(table, origin)
         if self.image_size is None:
             return TensorImages(decode_all(pictures, self.channels), torch.from_numpy(labels), self.augment)
         if self.channels is None:
-            self.channels = 1 if decode(pictures, 0, None).mode == "L" else 3
+            self.channels = 3 if channels_of(pictures, 0) == 3 else 1
         frame = Frame(self.image_size, self.channels, self.augment.flip)
         return StreamImages(pictures, labels, np.arange(len(labels)), frame, self.num_workers)
 
@@ -159,6 +172,13 @@ class _Columns:
         if unknown is not None:
             raise BadInput(f"row {unknown} of {origin} has the label {column[unknown]!r}, which no training image has")
         return np.asarray([number[value] for value in column], dtype=np.int64)
+
+
+def _split_name(parts: Mapping[str, Any], split: str, dataset: str) -> str | None:
+    found = [name for name in SPLITS[split] if name in parts]
+    if len(found) > 1:
+        raise BadInput(f"'{dataset}' has two splits of {split} images, {found[0]} and {found[1]}: keep one")
+    return found[0] if found else None
 
 
 def _is_image(feature: Any) -> bool:

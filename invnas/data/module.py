@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -10,8 +11,9 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 
-from invnas.data.split import balanced_subset, hold_out, seed_of
+from invnas.data.split import hold_out, seed_of, subset
 from invnas.errors import BadInput
+from invnas.rules import BATCH, check_whole
 
 _CHUNK = 1024  # images turned into floats at a time
 
@@ -82,6 +84,10 @@ class ImageSet(Protocol):
         """Return the images at `indices`."""
         ...
 
+    def fingerprint(self) -> str:
+        """Return sixteen hex digits that differ where labels or images do."""
+        ...
+
     def to(self, device: torch.device) -> ImageSet:
         """Return the same images on `device`, if they live on one."""
         ...
@@ -106,6 +112,8 @@ class Splits:
         train: The training images.
         validation: The images the search sees.
         test: Opens the test images; not called before the test.
+        validation_origin: The words that name where the validation images are, if they have a place of their own.
+        test_origin: The same for the test images.
     """
 
     origin: str
@@ -114,6 +122,8 @@ class Splits:
     train: ImageSet
     validation: ImageSet | None = None
     test: Callable[[], ImageSet] | None = None
+    validation_origin: str = ""
+    test_origin: str = ""
 
 
 class ImageDataModule(LightningDataModule):
@@ -124,13 +134,16 @@ class ImageDataModule(LightningDataModule):
         seed: Seed of the splits, of the order and of the augmentation.
         validation_share: Share of each class held out of the training images for the search.
         test_share: Share of each class held out for the test, where the source has no test images of its own.
-        train_limit: Use only so many training images, drawn from the classes in turn.
+        train_limit: Use only so many training images, drawn by seed so that every class keeps its share.
+        balance: With `train_limit`, draw equally many of each class instead, as far as they go.
     """
 
     input_shape: tuple[int, int, int]
     classes: int
     class_names: tuple[str, ...] | None
     normalisation: Normalisation
+    #: A training sets it: with `seed` it decides order and augmentation, the split stays; None leaves them to `seed`.
+    order_seed: int | None = None
 
     def __init__(
         self,
@@ -139,17 +152,25 @@ class ImageDataModule(LightningDataModule):
         validation_share: float = 0.2,
         test_share: float = 0.2,
         train_limit: int | None = None,
+        balance: bool = False,
     ) -> None:
         super().__init__()
-        check_at_least("batch_size", batch_size, 2)
-        check_at_least("seed", seed, 0)
+        check_whole("batch_size", batch_size, 2, BATCH)
+        check_whole("seed", seed, 0)
         for name, share in (("validation_share", validation_share), ("test_share", test_share)):
             if not (isinstance(share, int | float) and 0 < share < 1):
                 raise BadInput(f"`{name}` must lie between 0 and 1, but got {share!r}")
         if train_limit is not None:
-            check_at_least("train_limit", train_limit, 2)
+            check_whole("train_limit", train_limit, 2)
+        if not isinstance(balance, bool):
+            raise BadInput(f"`balance` must be true or false, but got {balance!r}")
+        if balance and train_limit is None:
+            raise BadInput("`balance` says how `train_limit` draws: give `train_limit` too")
         self.batch_size, self.seed = batch_size, seed
         self.validation_share, self.test_share, self.train_limit = validation_share, test_share, train_limit
+        self.balance = balance
+        #: Which images are trained, validated and tested, how many, and where from, by split.
+        self.origins: dict[str, str] = {}
         self._sets: dict[str, ImageSet] = {}
         self._open_test: Callable[[], ImageSet] | None = None
 
@@ -186,13 +207,23 @@ class ImageDataModule(LightningDataModule):
     def _set_up(self, splits: Splits) -> None:
         train, validation, self._open_test = splits.train, splits.validation, splits.test
         _check_classes(splits)
+        origins = {"test": f"all of {splits.test_origin}", "validation": f"all of {splits.validation_origin}"}
         if self._open_test is None:
             train, test = self._divide(train, self.test_share, 1)
             self._open_test = lambda: test
+            origins["test"] = f"{len(test.classes_of):,}{self._held(self.test_share, splits.origin)}"
         if validation is None:
             train, validation = self._divide(train, self.validation_share, 2)
+            origins["validation"] = self._held(self.validation_share, splits.origin)
+        origins["validation"] = f"{len(validation.classes_of):,} {origins['validation'].strip()}"
+        offered = len(train.classes_of)
         if self.train_limit is not None:
-            train = train.take(balanced_subset(train.classes_of, self.train_limit, seed_of(self.seed, 3)))
+            chosen = subset(train.classes_of, self.train_limit, seed_of(self.seed, 3), self.balance)
+            train = train.take(chosen)
+        trained = len(train.classes_of)
+        how = "equally many of each class" if self.balance else "every class in its share"
+        limited = f" of {offered:,}, drawn by seed {self.seed}, {how}," if trained < offered else ""
+        origins["train"] = f"{trained:,}{limited} from {splits.origin}"
         if len(train.classes_of) < 2 or not len(validation.classes_of):
             raise BadInput(
                 f"{splits.origin} has too few images: {len(train.classes_of)} to train and"
@@ -200,7 +231,17 @@ class ImageDataModule(LightningDataModule):
             )
         self.input_shape, self.classes, self.class_names = train.shape, splits.classes, splits.class_names
         self.normalisation = train.normalisation(self.seed)
+        self.origins = {name: origins[name] for name in ("train", "validation", "test")}
         self._sets = {"train": train, "validation": validation}
+
+    def _held(self, share: float, origin: str) -> str:
+        return f" held out of {origin} ({100 * share:g} % of each class, seed {self.seed})"
+
+    def fingerprint(self) -> str:
+        """Return sixteen hex digits that differ where the training or validation images or their labels do."""
+        self.setup("fit")
+        parts = [self._sets[name].fingerprint() for name in ("train", "validation")]
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
 
     def _divide(self, images: ImageSet, share: float, part: int) -> tuple[ImageSet, ImageSet]:
         rest, held = hold_out(images.classes_of, share, seed_of(self.seed, part))
@@ -210,14 +251,9 @@ class ImageDataModule(LightningDataModule):
         self.setup("fit")
         device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
         self._sets[name] = self._sets[name].to(device)
-        loading = Loading(self.batch_size, self.seed, self.normalisation)
+        seed = self.seed if self.order_seed is None else seed_of(self.seed, self.order_seed)
+        loading = Loading(self.batch_size, seed, self.normalisation)
         return self._sets[name].batches(loading, training=name == "train")
-
-
-def check_at_least(name: str, value: object, least: int) -> None:
-    """Raise BadInput unless the argument is a whole number of at least `least`."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise BadInput(f"`{name}` must be a whole number of at least {least}, but got {value!r}")
 
 
 def _check_classes(splits: Splits) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,13 +12,18 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from invnas.errors import BadInput
 
 _MODES = {1: "L", 3: "RGB"}
 _GREY = ("1", "L", "LA", "La", "I", "F")
 _BLOCK = 256  # images decoded by a thread at a time
+_TYPE_MAX = 65_535  # white of 16 bits
+_LOOKED_AT = 5_000  # headers read to see whether a set holds numbers without a white of their own
+
+#: Smallest and largest value of a set of floats or 32-bit integers: black and white.
+Span = tuple[float, float]
 
 
 class Pictures(Protocol):
@@ -33,12 +39,18 @@ class Pictures(Protocol):
         """Return the words that name the image in an error."""
         ...
 
+    @property
+    def span(self) -> Span | None:
+        """Black and white of a set of floats or 32-bit integers; None where each type says its own."""
+        ...
+
 
 @dataclass(frozen=True)
 class FilePictures:
     """Images in files."""
 
     paths: Sequence[str]
+    span: Span | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -59,10 +71,12 @@ class RowPictures:
     Attributes:
         rows: Anything that gives a row by number.
         origin: The words that name the table in an error.
+        span: See `Pictures`.
     """
 
     rows: Sequence[Any]
     origin: str
+    span: Span | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -82,7 +96,10 @@ class RowPictures:
 
 
 def decode(pictures: Pictures, index: int, channels: int | None) -> Image.Image:
-    """Decode one image to mode L (grey) or RGB.
+    """Decode one image, the right way up: to mode L (grey) or RGB, or to mode F where it has more than 8 bits.
+
+    Mode F keeps every tone, as 0 (black) to 255 (white): 16 bits by the range of their type, floats and 32-bit integers
+    by the span of their set, or their own where the set has none.
 
     Args:
         pictures: Where the image is.
@@ -92,23 +109,102 @@ def decode(pictures: Pictures, index: int, channels: int | None) -> Image.Image:
     Raises:
         BadInput: The image cannot be read.
     """
-    encoded = pictures.encoded(index)
-    try:
-        with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as file:
-            file.load()
-    except FileNotFoundError:
-        raise BadInput(f"{pictures.place(index)} points to the file {encoded!r}, which does not exist") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = "its format is unknown" if "cannot identify" in str(error) else str(error)
-        raise BadInput(f"{pictures.place(index)} is not a readable image: {reason}") from None
-    image: Image.Image = file
-    if image.mode.startswith("I;16"):
-        # Pillow would clip 16-bit grey at 255.
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    image = _opened(pictures, index)
+    if _is_deep(image):
+        return _deep(image, pictures, index)
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
+    if image.mode == "LAB":  # Pillow knows the way to colour only
+        image = image.convert("RGB")
     mode = _MODES[channels or (1 if image.mode in _GREY else 3)]
     return image if image.mode == mode else image.convert(mode)
+
+
+def channels_of(pictures: Pictures, index: int) -> int:
+    """Return 1 for a grey image, 3 for one in colour."""
+    return 3 if decode(pictures, index, None).mode == "RGB" else 1
+
+
+def _opened(pictures: Pictures, index: int, load: bool = True) -> Image.Image:
+    encoded = pictures.encoded(index)
+    try:
+        with warnings.catch_warnings():
+            # A large image is no attack on its owner; at twice that size Pillow refuses it.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # Broken notes beside the pixels of a readable image.
+            warnings.filterwarnings("ignore", module="PIL")
+            with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as file:
+                if not load:
+                    return file
+                file.load()
+                return _upright(file)
+    except FileNotFoundError:
+        raise BadInput(f"{pictures.place(index)} points to the file {encoded!r}, which does not exist") from None
+    except (OSError, SyntaxError, ValueError, MemoryError, Image.DecompressionBombError) as error:
+        reason = "its format is unknown" if "cannot identify" in str(error) else str(error) or type(error).__name__
+        raise BadInput(f"{pictures.place(index)} is not a readable image: {reason}") from None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Return an image as its camera meant it to be seen."""
+    try:
+        turned = ImageOps.exif_transpose(image)
+    except Exception:  # notes of a camera that cannot be read say nothing about the pixels
+        return image
+    return image if turned is None else turned
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode in ("I", "F") or image.mode.startswith("I;")
+
+
+def _type_span(image: Image.Image) -> Span | None:
+    """Return black and white of the type of a deep image; None where numbers of any size are usual."""
+    # Pillow reads the 16 bits of a PGM as 32, and 16-bit PNG files too in some versions.
+    sixteen = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PPM", "PNG"))
+    return (0.0, float(_TYPE_MAX)) if sixteen else None
+
+
+def _deep(image: Image.Image, pictures: Pictures, index: int) -> Image.Image:
+    pixels = _finite(image, pictures, index)
+    low, high = _type_span(image) or pictures.span or (float(pixels.min()), float(pixels.max()))
+    # An image of one tone is black.
+    return Image.fromarray(((pixels - low) * (255 / (high - low) if high > low else 0)).astype(np.float32))
+
+
+def _finite(image: Image.Image, pictures: Pictures, index: int) -> np.ndarray:
+    pixels = np.asarray(image).astype(np.float64)
+    if not np.isfinite(pixels).all():
+        raise BadInput(f"{pictures.place(index)} holds pixels that are no finite numbers")
+    return pixels
+
+
+def span_of(pictures: Pictures) -> Span | None:
+    """Return the smallest and largest value of a set of floats or 32-bit integers; None where there are none.
+
+    Headers are read of up to 5,000 images; only where one holds such numbers is the whole set decoded once.
+
+    Raises:
+        BadInput: An image cannot be read, or holds pixels that are no finite numbers.
+    """
+    step = max(len(pictures) // _LOOKED_AT, 1)
+    if not any(_has_no_white(pictures, index) for index in range(0, len(pictures), step)):
+        return None
+    low, high = np.inf, -np.inf
+    for index in range(len(pictures)):
+        image = _opened(pictures, index)
+        if _is_deep(image) and _type_span(image) is None:
+            pixels = _finite(image, pictures, index)
+            low, high = min(low, float(pixels.min())), max(high, float(pixels.max()))
+    return (low, high)
+
+
+def _has_no_white(pictures: Pictures, index: int) -> bool:
+    try:
+        image = _opened(pictures, index, load=False)
+    except BadInput:  # told when it is its turn
+        return False
+    return _is_deep(image) and _type_span(image) is None
 
 
 def decode_all(pictures: Pictures, channels: int | None) -> torch.Tensor:
@@ -119,31 +215,56 @@ def decode_all(pictures: Pictures, channels: int | None) -> torch.Tensor:
         channels: See `decode`.
 
     Returns:
-        (N, C, H, W) uint8 in channels_last memory.
+        (N, C, H, W) in channels_last memory, uint8, or float in 0..1 where an image has more than 8 bits.
 
     Raises:
         BadInput: An image cannot be read, or differs from the first in size or channels.
     """
-    first = to_array(decode(pictures, 0, channels))
-    pixels = np.empty((len(pictures), *first.shape), dtype=np.uint8)
+    first = decode(pictures, 0, channels)
+    depth = channels or (3 if first.mode == "RGB" else 1)
+    shape = (first.height, first.width, depth)
+    pixels = np.empty((len(pictures), *shape), np.float32 if first.mode == "F" else np.uint8)
 
     def block(start: int) -> None:
         for index in range(start, min(start + _BLOCK, len(pictures))):
-            array = to_array(decode(pictures, index, channels))
-            if array.shape != first.shape:
-                raise BadInput(_difference(pictures, index, array.shape, first.shape))
-            pixels[index] = array
+            image = decode(pictures, index, channels)
+            found = (image.height, image.width, channels or (3 if image.mode == "RGB" else 1))
+            if found != shape:
+                raise BadInput(_difference(pictures, index, found, shape))
+            array = to_array(image, depth)
+            if array.dtype != np.uint8 and pixels.dtype == np.uint8:
+                raise _Deeper
+            pixels[index] = array if pixels.dtype == array.dtype else array / np.float32(255)
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for _ in pool.map(block, range(0, len(pictures), _BLOCK)):
-            pass
+        try:
+            for _ in pool.map(block, range(0, len(pictures), _BLOCK)):
+                pass
+        except _Deeper:
+            pixels = np.empty(pixels.shape, np.float32)
+            for _ in pool.map(block, range(0, len(pictures), _BLOCK)):
+                pass
     return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 
-def to_array(image: Image.Image) -> np.ndarray:
-    """Return (H, W, C) uint8."""
-    array = np.asarray(image)
+class _Deeper(Exception):
+    """An image has more than the 8 bits that were set aside for all."""
+
+
+def to_array(image: Image.Image, channels: int) -> np.ndarray:
+    """Return (H, W, C): uint8, or float32 in 0..1 of an image in mode F."""
+    if image.mode == "F":
+        return np.repeat((np.asarray(image) / np.float32(255))[:, :, None], channels, axis=2)
+    mode = _MODES[channels]
+    array = np.asarray(image if image.mode == mode else image.convert(mode))
     return array if array.ndim == 3 else array[:, :, None]
+
+
+def stacked(arrays: Sequence[np.ndarray]) -> torch.Tensor:
+    """Return (N, C, H, W) in channels_last memory; one float among the arrays makes all floats in 0..1."""
+    if any(array.dtype != np.uint8 for array in arrays):
+        arrays = [array / np.float32(255) if array.dtype == np.uint8 else array for array in arrays]
+    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
 
 
 def check_channels(channels: object, may_be_none: bool) -> None:

@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sized
-from dataclasses import dataclass, field
-from importlib import import_module
+from collections.abc import Iterable, Mapping, Sized
+from numbers import Integral
 from typing import Any
 
 from lightning.pytorch import LightningDataModule
 
+from invnas.class_path import load_class
 from invnas.errors import BadInput, nearest
 from invnas.experiment import DataSource
+from invnas.facts import DataFacts
+from invnas.gate import user_code
+from invnas.rules import CLASSES, LARGEST, image
 
-_BUILT_IN = ("Cifar", "Digits", "HardDigits", "HuggingFace", "ImageFolder")
-
-
-@dataclass(frozen=True)
-class DataFacts:
-    """What a network and a report need to know about the data.
-
-    Attributes:
-        input_shape: Channels, height and width of an image.
-        classes: Number of classes.
-        class_names: Their names in label order, if known.
-        counts: Images of each open split, by name, where the loader can tell.
-    """
-
-    input_shape: tuple[int, int, int]
-    classes: int
-    class_names: tuple[str, ...] | None = None
-    counts: Mapping[str, int] = field(default_factory=dict)
+_SCALE = ("mean", "std")
+_BUILT_IN = tuple(f"invnas.data.{name}" for name in ("Cifar", "Digits", "HardDigits", "HuggingFace", "ImageFolder"))
 
 
 def load_data(source: DataSource) -> LightningDataModule:
@@ -43,54 +30,87 @@ def load_data(source: DataSource) -> LightningDataModule:
         BadInput: The class or an argument does not exist, or the images cannot be used.
         MissingExtra: The source needs a package that is not installed.
     """
+    data = make_data(source)
+    _once_a_stage(data)
+    with user_code(f"`{source.class_path}.setup('fit')`"):
+        data.setup("fit")
+    return data
+
+
+def make_data(source: DataSource) -> LightningDataModule:
+    """Import, check, make and prepare a data module, not yet set up; raises as `load_data` does."""
     kind = _find_class(source.class_path)
     _check_arguments(kind, source)
-    data = kind(**source.init_args)
-    data.prepare_data()
-    data.setup("fit")
+    with user_code(f"`{source.class_path}(...)`"):
+        data = kind(**source.init_args)
+    with user_code(f"`{source.class_path}.prepare_data()`"):
+        data.prepare_data()
     return data
+
+
+def _once_a_stage(data: LightningDataModule) -> None:
+    """Let every later `setup` of a stage do nothing: the trainer calls it at each trial, and a module may read all."""
+    setup, done = data.setup, set[str]()
+
+    def once(stage: str) -> None:
+        if stage not in done:
+            setup(stage)
+            done.add(stage)
+
+    data.setup = once  # type: ignore[method-assign]
+    data.prepare_data = lambda: None  # type: ignore[method-assign]
+
+
+def single_loader(data: LightningDataModule, hook: str) -> Any:
+    """Return the loader of a data module.
+
+    A trainer takes a list with one loader to validate on, and nothing else that is no loader.
+
+    Raises:
+        BadInput: If the hook raises, or returns several.
+    """
+    path = _path_of(data)
+    with user_code(f"`{path}.{hook}()`"):
+        given = getattr(data, hook)()
+    if given is None:
+        raise BadInput(f"`{path}.{hook}` must return one loader, but returns None")
+    if not (isinstance(given, list | tuple | dict) or hasattr(given, "iterables")):
+        return given
+    inside = given if isinstance(given, list | tuple) else list(given.values()) if isinstance(given, dict) else ()
+    if hook != "train_dataloader" and len(inside) == 1 and hasattr(inside[0], "dataset"):
+        return inside[0]
+    raise BadInput(f"`{path}.{hook}` must return one loader, but returns a {type(given).__name__}")
 
 
 def describe(data: LightningDataModule) -> DataFacts:
     """Return the facts about a data module that is set up.
 
     The sources of invnas say them; any other module must have an attribute `classes` or `num_classes` (a number or
-    a list of names), and its image size is read from the first training batch.
+    a list of names), and its image size is read from the first training batch. `class_names` and `normalisation` are
+    read where it has them.
 
     Raises:
         BadInput: The module does not say how many classes it has, or its batches are not images and labels.
     """
+    with user_code(f"`{_path_of(data)}`"):
+        return _described(data)
+
+
+def _described(data: LightningDataModule) -> DataFacts:
     classes, names = _classes(data)
     shape = getattr(data, "input_shape", None)
     if shape is None:
         shape = _first_shape(data)
-    return DataFacts(_as_shape(shape, data), classes, names, _counts(data))
+    return DataFacts(_as_shape(shape, data), classes, names, _counts(data), _normalisation(data))
 
 
 def _find_class(class_path: str) -> type[LightningDataModule]:
-    module_name, _, name = class_path.rpartition(".")
-    if module_name in ("", "invnas.data"):
-        if name not in _BUILT_IN:
-            raise BadInput(f"`{class_path}` is no data source of invnas; {nearest(name, _BUILT_IN)}")
-        module_name = "invnas.data"
-    try:
-        module = import_module(module_name)
-    except ImportError as error:
-        raise BadInput(f"`{class_path}` cannot be imported: {error}") from None
-    kind = getattr(module, name, None)
-    if kind is None:
-        public = [key for key, value in vars(module).items() if inspect.isclass(value)]
-        raise BadInput(f"the module `{module_name}` has no class `{name}`; {nearest(name, public)}")
-    if not (inspect.isclass(kind) and issubclass(kind, LightningDataModule)):
-        raise BadInput(f"`{class_path}` must be a LightningDataModule, but it is {_kind_of(kind)}")
+    whole = class_path if "." in class_path else f"invnas.data.{class_path}"
+    kind: type[LightningDataModule] = load_class(whole, "data source", _BUILT_IN, LightningDataModule)
     for hook in ("train_dataloader", "val_dataloader"):
         if getattr(kind, hook) is getattr(LightningDataModule, hook):
             raise BadInput(f"`{class_path}` must have the method `{hook}`: a search trains and validates")
     return kind
-
-
-def _kind_of(value: Any) -> str:
-    return f"the class {value.__name__}" if inspect.isclass(value) else f"of type {type(value).__name__}"
 
 
 def _check_arguments(kind: type[LightningDataModule], source: DataSource) -> None:
@@ -99,27 +119,45 @@ def _check_arguments(kind: type[LightningDataModule], source: DataSource) -> Non
     if not any(one.kind is one.VAR_KEYWORD for one in parameters):
         for key in source.init_args:
             if key not in named:
-                raise BadInput(f"`{source.class_path}` takes no argument `{key}`; {nearest(key, named)}")
+                valid = nearest(key, named) if named else "it takes none"
+                raise BadInput(f"`{source.class_path}` takes no argument `{key}`; {valid}")
     for one in parameters:
         if one.name in named and one.default is one.empty and one.name not in source.init_args:
             raise BadInput(f"`{source.class_path}` needs the argument `{one.name}`")
 
 
 def _classes(data: LightningDataModule) -> tuple[int, tuple[str, ...] | None]:
-    names = getattr(data, "class_names", None)
-    for attribute in ("classes", "num_classes"):
-        value = getattr(data, attribute, None)
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 2:
-            return value, tuple(str(name) for name in names) if names else None
+    said = {name: getattr(data, name, None) for name in ("classes", "num_classes")}
+    for value in said.values():
+        if isinstance(value, Integral) and not isinstance(value, bool) and 2 <= int(value) <= CLASSES:
+            return int(value), _names(data, int(value))
         if isinstance(value, list | tuple) and len(value) >= 2:
             return len(value), tuple(str(name) for name in value)
+    given = next((f" (it says `{name}` {value!r:.40})" for name, value in said.items() if value is not None), "")
     raise BadInput(
-        f"`{_path_of(data)}` does not say how many classes it has: add the attribute `classes`, a number of at least 2"
+        f"`{_path_of(data)}` does not say how many classes it has{given}: add the attribute `classes`, a number from 2 "
+        f"to {CLASSES:,}"
     )
 
 
+def _names(data: LightningDataModule, classes: int) -> tuple[str, ...] | None:
+    """Return the names of the classes in label order, from a list or a mapping by label."""
+    names = getattr(data, "class_names", None)
+    if names is None:
+        return None
+    if isinstance(names, Mapping) and set(names) == set(range(classes)):
+        names = [names[label] for label in range(classes)]
+    if isinstance(names, str | Mapping) or not isinstance(names, Iterable) or len(found := list(names)) != classes:
+        raise BadInput(
+            f"`class_names` of `{_path_of(data)}` must be {classes} names in label order, but is {names!r:.60}"
+        )
+    return tuple(str(name) for name in found)
+
+
 def _first_shape(data: LightningDataModule) -> tuple[int, ...]:
-    batch = next(iter(data.train_dataloader()), None)
+    loader = single_loader(data, "train_dataloader")
+    with user_code(f"the training loader of `{_path_of(data)}`"):
+        batch = next(iter(loader), None)
     images = batch[0] if isinstance(batch, list | tuple) and len(batch) == 2 else None
     shape = getattr(images, "shape", None)
     if shape is None or len(shape) != 4:
@@ -131,10 +169,37 @@ def _first_shape(data: LightningDataModule) -> tuple[int, ...]:
 
 
 def _as_shape(shape: Any, data: LightningDataModule) -> tuple[int, int, int]:
-    if len(shape) != 3:
-        raise BadInput(f"`input_shape` of `{_path_of(data)}` must be (channels, height, width), but got {shape}")
-    channels, height, width = (int(side) for side in shape)
+    try:
+        channels, height, width = (int(side) for side in shape)
+    except (TypeError, ValueError, OverflowError):
+        channels = height = width = 0
+    if any(image((channels, height, width))):
+        raise BadInput(
+            f"`input_shape` of `{_path_of(data)}` must be (channels, height, width), each a whole number from 1 to "
+            f"{LARGEST:,}, but got {shape!r:.60}"
+        )
     return channels, height, width
+
+
+def _normalisation(data: LightningDataModule) -> dict[str, tuple[float, ...]] | None:
+    """Return mean and deviation by name: a module says them as two attributes, as a mapping, or as a pair."""
+    said = getattr(data, "normalisation", None)
+    if said is None:
+        return None
+    try:
+        pair = (
+            said
+            if isinstance(said, Mapping)
+            else vars(said)
+            if hasattr(said, "mean")
+            else dict(zip(_SCALE, said, strict=True))
+        )
+        return {key: tuple(float(value) for value in pair[key]) for key in _SCALE}
+    except (TypeError, ValueError, KeyError, AttributeError):
+        raise BadInput(
+            f"`normalisation` of `{_path_of(data)}` must hold `mean` and `std`, a number for each channel, "
+            f"but is {said!r:.80}"
+        ) from None
 
 
 def _words_for(batch: Any) -> str:
@@ -150,9 +215,9 @@ def _counts(data: LightningDataModule) -> dict[str, int]:
     if isinstance(counts, dict):
         return dict(counts)
     found = {}
-    for name, loader in (("train", data.train_dataloader), ("validation", data.val_dataloader)):
-        # A loader that is a list of loaders, or streams without a length, has no count to tell.
-        images = getattr(loader(), "dataset", None)
+    for name, hook in (("train", "train_dataloader"), ("validation", "val_dataloader")):
+        # A loader that streams without a length has no count to tell.
+        images = getattr(single_loader(data, hook), "dataset", None)
         if isinstance(images, Sized):
             found[name] = len(images)
     return found

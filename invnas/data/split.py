@@ -30,14 +30,20 @@ def hold_out(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, n
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
-def balanced_subset(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Return sorted indices of `count` images, drawn from the classes in turn.
+def subset(labels: np.ndarray, count: int, seed: int, balance: bool = False) -> np.ndarray:
+    """Return sorted indices of `count` images; the subset of a smaller count is part of that of a larger one.
 
-    The subset of a smaller count is part of the subset of a larger one.
+    Args:
+        labels: Class of each image, (N,).
+        count: How many; all where there are fewer.
+        seed: Seed of the draw.
+        balance: Draw from the classes in turn, equally many of each as far as they go. Otherwise every class keeps its
+            share, to an image; a class whose share is less than one image may be left out.
     """
-    turn = np.empty(len(labels), dtype=np.int64)
+    turn = np.empty(len(labels))
     for members in _shuffled_classes(labels, seed):
-        turn[members] = np.arange(len(members))
+        # In its class, an image stands at this place: the n-th, or behind this share of the class.
+        turn[members] = np.arange(len(members)) if balance else (np.arange(len(members)) + 0.5) / len(members)
     tie = np.random.default_rng(seed).permutation(len(labels))
     return np.sort(np.lexsort((tie, turn))[:count])
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +18,13 @@ from PIL import Image, ImageOps
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from invnas.data.module import Loading, Normalisation
-from invnas.data.pictures import Pictures, decode, to_array
+from invnas.data.pictures import Pictures, decode, stacked, to_array
 from invnas.data.split import seed_of
 from invnas.errors import BadInput
 
 _SAMPLE = 256  # images from which mean and deviation are estimated
 _CENTRE = 0.875  # share of the shorter side that evaluation keeps
+_READ_FOR_FINGERPRINT = 10_000  # images whose content tells one set from another
 _LONGEST = 4 / 3  # sides of a random crop lie between 3:4 and 4:3
 
 
@@ -107,12 +111,22 @@ class StreamImages:
         """Return itself: batches are made on the CPU and moved by the trainer."""
         return self
 
+    def fingerprint(self) -> str:
+        """Return a digest of labels and contents; of more than 10,000 images, of all names and an even sample."""
+        step = max(len(self.indices) // _READ_FOR_FINGERPRINT, 1)
+        names = [re.split(r"[/\\\\]", self.pictures.place(int(index)))[-1] for index in self.indices]
+        found = hashlib.sha256(repr((len(names), names if step > 1 else None)).encode())
+        found.update(np.ascontiguousarray(self.labels, np.int64).tobytes())
+        for index in self.indices[::step]:
+            found.update(hashlib.sha256(_content(self.pictures, int(index))).digest())
+        return found.hexdigest()[:16]
+
     def normalisation(self, seed: int) -> Normalisation:
         """Estimate mean and deviation of each channel from a seeded sample."""
         count = min(_SAMPLE, len(self.indices))
         sample = np.random.default_rng(seed).choice(self.indices, count, replace=False)
         images = (self.frame.evaluation(decode(self.pictures, int(index), self.frame.channels)) for index in sample)
-        return Normalisation.of(_stacked([to_array(image) for image in images]))
+        return Normalisation.of(stacked([to_array(image, self.frame.channels) for image in images]))
 
     def batches(self, loading: Loading, training: bool) -> DataLoader[Any]:
         """Return a loader of (B, C, size, size) float channels_last and (B,) int64 labels."""
@@ -178,7 +192,7 @@ class _Decoded(Dataset[Any]):
             image = images.frame.training(image, random.Random(seed_of(self.seed, epoch, index)))
         else:
             image = images.frame.evaluation(image)
-        return to_array(image), int(images.labels[position])
+        return to_array(image, images.frame.channels), int(images.labels[position])
 
 
 @dataclass(frozen=True)
@@ -191,15 +205,21 @@ class _Collate:
             if isinstance(item, BadInput):
                 return item
             good.append(item)
-        images = self.normalisation.apply(_stacked([image for image, _ in good]))
+        images = self.normalisation.apply(stacked([image for image, _ in good]))
         return images.contiguous(memory_format=torch.channels_last), torch.tensor([label for _, label in good])
+
+
+def _content(pictures: Pictures, index: int) -> bytes:
+    encoded = pictures.encoded(index)
+    if isinstance(encoded, bytes):
+        return encoded
+    try:
+        return Path(encoded).read_bytes()
+    except OSError as error:
+        raise BadInput(f"{pictures.place(index)} cannot be read: {error.strerror}") from None
 
 
 def default_workers() -> int:
     """Return how many processes decode: all cores but one, at most 8."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(8, max(1, cores - 1))
-
-
-def _stacked(arrays: list[np.ndarray]) -> torch.Tensor:
-    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -109,6 +110,14 @@ class TensorImages:
     def to(self, device: torch.device) -> TensorImages:
         """Return the same images on `device`."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+    def fingerprint(self) -> str:
+        """Return a digest of labels and pixels."""
+        found = hashlib.sha256(repr((tuple(self.images.shape), str(self.images.dtype))).encode())
+        found.update(self.labels.cpu().numpy().astype(np.int64).tobytes())
+        # By value, not by how they lie in memory.
+        found.update(np.ascontiguousarray(self.images.cpu().permute(0, 2, 3, 1).numpy()).tobytes())
+        return found.hexdigest()[:16]
 
     def normalisation(self, seed: int) -> Normalisation:
         """Return mean and deviation of each channel over all images; nothing is drawn."""

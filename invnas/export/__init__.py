@@ -17,7 +17,9 @@ from invnas.export.card import card
 from invnas.export.description import FILE, checksum, describe
 from invnas.export.folder import CARD, replacing
 from invnas.export.load import WEIGHTS, load_model, rebuild
+from invnas.head import Head, check_output
 from invnas.nn import build
+from invnas.settings import names as names_of
 from invnas.space import Space
 from invnas.weights import check_shapes, save_weights
 
@@ -65,6 +67,7 @@ def export(
     formats: Sequence[str] = ("onnx", "pt2", "safetensors"),
     facts: Mapping[str, str] = {},
     class_names: Sequence[str] | None = None,
+    task: str = "classification",
 ) -> tuple[Exported, ...]:
     """Write a trained network in each format, check each against it, and describe it in a model card.
 
@@ -81,6 +84,7 @@ def export(
         facts: For the model card, such as data set, accuracy, run, seeds; `input normalisation` also stands
             under its own heading.
         class_names: One for each class.
+        task: What the network is trained for.
 
     Returns:
         One entry for each format, in the order asked for.
@@ -94,12 +98,12 @@ def export(
     """
     formats = _known(formats)
     names = None if class_names is None else tuple(class_names)
-    describe(architecture, input_shape, classes, names, {})
-    _check_is(network, architecture, input_shape, classes)
+    head = describe(architecture, input_shape, classes, names, {}, task).head
+    _check_is(network, architecture, input_shape, head)
     types = Space(architecture.network).types
     with replacing(Path(folder), _FILES) as staging:
         frozen = _frozen(network)
-        images, scores = _expected(frozen, input_shape, classes)
+        images, scores = _expected(frozen, input_shape, head)
         writers = {"onnx": graph.write_onnx, "pt2": graph.write_pt2}
         for name in formats:
             path = staging / FORMATS[name]
@@ -108,7 +112,7 @@ def export(
             else:
                 save_weights(frozen, path)
         sums = {path.name: checksum(path) for path in sorted(staging.iterdir())}
-        description = describe(architecture, input_shape, classes, names, sums)
+        description = describe(architecture, input_shape, classes, names, sums, task)
         description.write(staging)
         runners = {
             "onnx": graph.run_onnx,
@@ -122,6 +126,7 @@ def export(
 
 
 def _known(formats: Sequence[str]) -> tuple[str, ...]:
+    formats = names_of(formats, "formats")
     for name in formats:
         if name not in FORMATS:
             raise BadInput(f"unknown export format '{name}'; {nearest(name, FORMATS)}")
@@ -132,9 +137,9 @@ def _known(formats: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(formats))
 
 
-def _check_is(network: nn.Module, architecture: Architecture, input_shape: tuple[int, int, int], classes: int) -> None:
+def _check_is(network: nn.Module, architecture: Architecture, input_shape: tuple[int, int, int], head: Head) -> None:
     with torch.device("meta"):
-        built = build(architecture, input_shape, classes)
+        built = build(architecture, input_shape, head)
     found = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     check_shapes(built, found, "a network that is not of the given architecture")
 
@@ -147,7 +152,7 @@ def _frozen(network: nn.Module) -> nn.Module:
 
 
 def _expected(
-    network: nn.Module, input_shape: tuple[int, int, int], classes: int
+    network: nn.Module, input_shape: tuple[int, int, int], head: Head
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """Return a batch of each size in `BATCHES`, and the scores of the network."""
     generator = torch.Generator().manual_seed(0)
@@ -157,8 +162,9 @@ def _expected(
     except Exception as error:
         raise BadInput(f"the network does not take images of shape {input_shape}: {error}") from error
     for batch, result in zip(images, scores, strict=True):
-        if tuple(result.shape) != (len(batch), classes):
-            raise BadInput(f"the network must return {classes} scores an image, but returns {tuple(result.shape)}")
+        if result.shape[:1] != (len(batch),):
+            raise BadInput(f"the network must return one output for each image, but returns {tuple(result.shape)}")
+        check_output(head, input_shape, tuple(result.shape[1:]), refusal=BadInput)
         if not result.isfinite().all():
             raise BadInput("the network returns scores that are not finite: its weights diverged")
     return images, scores

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
-from invnas.architecture import Architecture, HybridNet
+from invnas.architecture import Architecture
 from invnas.cost import cost
 from invnas.errors import BadInput
 from invnas.export.description import Description
 from invnas.export.graph import OPSET
+from invnas.head import Head
+from invnas.hybrid import HybridNet
 from invnas.measurement import MAC_CONVENTION
+from invnas.task import load_task
 
 #: What a format is and how three lines load it, by name.
 USES: Mapping[str, tuple[str, str]] = {
@@ -51,16 +54,17 @@ def card(
         facts: What the caller knows: data set, accuracy, run, seeds, versions, input normalisation.
         own_types: Names of the user's own types in it.
     """
-    shape, classes = description.input_shape, description.classes
+    shape, task = description.input_shape, load_task(description.task)
     sections = {
         f"{type(architecture.network).__name__} {architecture.fingerprint}": [
-            f"An image classifier ({architecture.kind}) exported by invnas {description.invnas}, "
+            f"A network for {task.name} ({architecture.kind}) exported by invnas {description.invnas}, "
             "neural architecture search over hybrids of convolution and involution.",
             _table(
                 {
                     "input `images`": f"(batch, {shape[0]}, {shape[1]}, {shape[2]}): channels, height, width; float32",
-                    "output `scores`": f"(batch, {classes}): one score for each class, before softmax",
-                    **_price(architecture, shape, classes),
+                    "output `scores`": task.output(description.facts),
+                    **task.describe(description.facts),
+                    **_price(architecture, shape, description.head),
                 }
             ),
             f"{MAC_CONVENTION}. Activation bytes are the peak of feature maps alive at once, float32.",
@@ -72,7 +76,6 @@ def card(
         "Classes": [", ".join(f"{i} {_cell(name)}" for i, name in enumerate(description.class_names or ()))],
         "Limits": [
             f"- Images must be {shape[1]} x {shape[2]}; only the batch size is free.\n"
-            "- Scores are not calibrated, and there is no class for what is none of the classes.\n"
             "- Accuracy is known only where the facts above state it, on images like those of that data set.\n"
             "- Parity was checked in float32 on a CPU; half precision and other hardware differ more."
         ],
@@ -83,9 +86,9 @@ def card(
     return texts[0] + "".join(f"\n\n#{text}" for text in texts[1:]) + "\n"
 
 
-def _price(architecture: Architecture, shape: tuple[int, int, int], classes: int) -> dict[str, str]:
+def _price(architecture: Architecture, shape: tuple[int, int, int], head: Head) -> dict[str, str]:
     try:
-        price = cost(architecture, shape, classes)
+        price = cost(architecture, shape, head)
     except BadInput as error:  # an operator nobody priced is no reason to withhold the model
         return {"multiply-adds": f"unknown: {error}"}
     return {
@@ -101,7 +104,7 @@ def _layers(architecture: Architecture) -> Iterator[str]:
         yield f"`{network}`"
         return
     yield f"stem: `{network.stem}`"
-    for number, stage in enumerate(network.stages):
+    for number, stage in enumerate(network.stages, start=1):  # as the report counts
         for block, same in groupby(stage.blocks):
             yield f"stage {number} (width {stage.width}, stride {stage.stride}): {len(list(same))} x `{block}`"
     yield "global average pool and a linear layer"

@@ -11,6 +11,11 @@ from typing import Any
 
 from invnas.architecture import Architecture
 from invnas.errors import BadInput, nearest
+from invnas.facts import DataFacts
+from invnas.files import read_json
+from invnas.head import Head
+from invnas.rules import CLASSES, LARGEST, image, whole
+from invnas.task import load_task
 
 FILE = "architecture.json"
 
@@ -31,6 +36,7 @@ class Description:
         classes: Number of classes.
         class_names: One for each class, or None.
         sha256: Of each model file, by its name.
+        task: What it is trained for.
     """
 
     invnas: str
@@ -41,6 +47,21 @@ class Description:
     classes: int
     class_names: tuple[str, ...] | None
     sha256: dict[str, str]
+    task: str = "classification"
+
+    @property
+    def facts(self) -> DataFacts:
+        """The images it is for."""
+        return DataFacts(self.input_shape, self.classes, self.class_names)
+
+    @property
+    def head(self) -> Head:
+        """What the network ends in.
+
+        Raises:
+            BadInput: If there is no such task here.
+        """
+        return load_task(self.task).head(self.facts)
 
     def write(self, folder: Path) -> None:
         """Write architecture.json into a folder."""
@@ -54,12 +75,9 @@ def read(folder: Path) -> Description:
         BadInput: If it is missing, not JSON, of a newer invnas, or holds what cannot be; with the file and the key.
     """
     path = folder / FILE
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInput(f"'{folder}' is not an export of invnas: {FILE}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"'{path}' is not valid JSON: {error}") from None
+    if not path.is_file():
+        raise BadInput(f"'{folder}' is not an export of invnas: it holds no file {FILE}")
+    data = read_json(path)
     if not isinstance(data, dict):
         raise BadInput(f"'{path}' must hold an object, but holds {type(data).__name__}")
     number = data.get("format")
@@ -70,7 +88,7 @@ def read(folder: Path) -> Description:
         if key not in known:
             raise BadInput(f"unknown key '{key}' in '{path}'; {nearest(key, known)}")
     for key in known:
-        if key not in data:
+        if key not in data and key != "task":  # younger than the format
             raise BadInput(f"the key '{key}' is missing in '{path}'")
     for key, problem in _problems(data):
         raise BadInput(f"`{key}` in '{path}' must be {problem}, but is {data[key]!r:.60}")
@@ -86,7 +104,7 @@ def read(folder: Path) -> Description:
 
 def _problems(data: Mapping[str, Any]) -> list[tuple[str, str]]:
     def count(value: Any) -> bool:
-        return type(value) is int and value >= 1
+        return not any(whole("", value, CLASSES))
 
     def texts(value: Any) -> bool:
         return isinstance(value, list | tuple) and all(isinstance(part, str) for part in value)
@@ -98,11 +116,12 @@ def _problems(data: Mapping[str, Any]) -> list[tuple[str, str]]:
         "architecture": (isinstance(data["architecture"], dict), "an object"),
         "architecture_sha256": (isinstance(data["architecture_sha256"], str), "a checksum"),
         "input_shape": (
-            isinstance(shape, list | tuple) and len(shape) == 3 and all(map(count, shape)),
-            "[channels, height, width], each at least 1",
+            not any(image(shape)),
+            f"[channels, height, width], each a whole number from 1 to {LARGEST:,}",
         ),
-        "classes": (count(data["classes"]), "a whole number of at least 1"),
+        "classes": (count(data["classes"]), f"a whole number from 1 to {CLASSES:,}"),
         "class_names": (names is None or (texts(names) and len(names) == data["classes"]), "one name for each class"),
+        "task": (isinstance(data.get("task", ""), str), "the name of a task"),
         "sha256": (isinstance(sums, dict) and texts(list(sums.values())), "checksums by file name"),
     }
     return [(key, rule) for key, (kept, rule) in rules.items() if not kept]
@@ -114,16 +133,18 @@ def describe(
     classes: int,
     class_names: tuple[str, ...] | None,
     sha256: dict[str, str],
+    task: str = "classification",
 ) -> Description:
     """Return the description of a model that is about to be exported.
 
     Raises:
-        BadInput: If the input shape, the number of classes or their names cannot be.
+        BadInput: If the input shape, the number of classes or their names cannot be, or there is no such task.
     """
     from invnas import __version__
 
     plain = architecture.to_dict()
-    description = Description(__version__, FORMAT, plain, checksum(plain), input_shape, classes, class_names, sha256)
+    sums = checksum(plain)
+    description = Description(__version__, FORMAT, plain, sums, input_shape, classes, class_names, sha256, task)
     for key, problem in _problems(vars(description)):
         raise BadInput(f"`{key}` must be {problem}, but is {vars(description)[key]!r:.60}")
     return description

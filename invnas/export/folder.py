@@ -11,6 +11,7 @@ from pathlib import Path
 
 from invnas.errors import BadInput
 from invnas.export.description import FILE
+from invnas.files import sync, sync_folder
 
 CARD = "README.md"
 
@@ -47,16 +48,35 @@ def replacing(folder: Path, files: frozenset[str]) -> Iterator[Path]:
         staging.mkdir()
         yield staging
         check_target(folder, files)  # tracing takes a while
+        for path in staging.iterdir():
+            sync(path)
+        sync_folder(staging)
         if target.exists():
             os.rename(target, old)
         try:
             os.rename(staging, target)
-        except OSError:
+        except BaseException:
             if old.exists():
-                os.rename(old, target)
+                _put_back(old, target)
             raise
+        sync_folder(target.parent)
+        shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise BadInput(f"the export cannot be written to '{folder}': {error.strerror or error}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+
+
+def _put_back(old: Path, target: Path) -> None:
+    """Name a previous export as it was called.
+
+    Raises:
+        BadInput: If that fails too; it then lies where it is, and the sentence says where.
+    """
+    try:
+        os.rename(old, target)
+    except OSError as error:
+        raise BadInput(
+            f"the export cannot be written to '{target}', and the previous one cannot be put back "
+            f"({error.strerror or error}): nothing of it is lost, it lies in '{old}'"
+        ) from error

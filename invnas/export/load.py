@@ -12,23 +12,32 @@ from invnas.architecture import Architecture
 from invnas.errors import BadInput, InvnasError
 from invnas.export.description import FILE, Description, checksum, read
 from invnas.nn import build
-from invnas.space import load_space
+from invnas.settings import path_of
+from invnas.space import Space, load_space
 from invnas.weights import check_weights, load_weights
 
 WEIGHTS = "model.safetensors"
 
 
-def load_model(folder: str | Path, space: str | Path | None = None) -> nn.Module:
+def load_model(folder: str | Path, space: str | Path | Space | None = None) -> nn.Module:
     """Return the network of an export, in eval mode and channels_last, on the CPU.
 
     Args:
         folder: What `export` wrote, with the format safetensors among its formats.
-        space: The space file (or shipped name) that defines the user's own types, when the network has any.
+        space: The space, its file or its shipped name, that defines the user's own types, when the network has any.
 
     Raises:
         BadInput: If a file is missing, was changed, or does not fit; one sentence with the file and the place.
+
+    Example, after that of `export_model`:
+        >>> from invnas import load_model
+        >>> load_model("models/a").training
+        False
     """
-    return rebuild(Path(folder), load_space(space).types if space is not None else None)
+    path = path_of(folder, "folder")
+    if space is None or isinstance(space, Space):
+        return rebuild(path, None if space is None else space.types)
+    return rebuild(path, load_space(path_of(space, "space")).types)
 
 
 def rebuild(folder: Path, types: Mapping[str, type] | None) -> nn.Module:
@@ -67,7 +76,7 @@ def _architecture(description: Description, folder: Path, types: Mapping[str, ty
 
 def _built(architecture: Architecture, description: Description, folder: Path) -> nn.Module:
     try:
-        return build(architecture, description.input_shape, description.classes)
+        return build(architecture, description.input_shape, description.head)
     except InvnasError as error:
         raise BadInput(f"{folder / FILE}: {error}") from None
     except Exception as error:  # tampered values reach any line of any module

@@ -9,10 +9,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from invnas.architecture import Bottleneck, Convolution, DeepStem, Involution, LocalAttention, PlainStem
-from invnas.errors import BadInput, InvnasError
+from invnas.blocks import BLOCKS, BasicBlock, Bottleneck, InvertedResidual, PointwiseBlock, ShippedBlock
+from invnas.errors import InvalidArchitecture
+from invnas.gate import user_code
+from invnas.hybrid import DeepStem, PlainStem
 from invnas.nn.involution import Involution2d, LocalAttention2d
-from invnas.nn.layers import conv, conv_norm_relu, norm
+from invnas.nn.layers import SqueezeExcite, activation, conv, conv_norm_relu, norm
+from invnas.operators import Convolution, DepthwiseConvolution, Involution, LocalAttention
 
 
 def operator(value: Any, channels: int, stride: int = 1) -> nn.Module:
@@ -20,6 +23,8 @@ def operator(value: Any, channels: int, stride: int = 1) -> nn.Module:
     match value:
         case Convolution():
             return conv(channels, channels, value.kernel_size, stride, value.groups)
+        case DepthwiseConvolution():
+            return conv(channels, channels, value.kernel_size, stride, channels)
         case Involution():
             generator = (value.reduction_ratio, value.patch_size, value.softmax)
             return Involution2d(channels, value.kernel_size, stride, value.group_channels, *generator)
@@ -30,8 +35,8 @@ def operator(value: Any, channels: int, stride: int = 1) -> nn.Module:
 
 def block(value: Any, in_channels: int, width: int, stride: int) -> nn.Module:
     """Return the module of a block: (B, in_channels, H, W) -> (B, width, ceil(H / stride), ceil(W / stride))."""
-    if isinstance(value, Bottleneck):
-        return ResidualBottleneck(value, in_channels, width, stride)
+    if isinstance(value, BLOCKS):
+        return BuiltBlock(value, in_channels, width, stride)
     return own(value, "block", in_channels=in_channels, width=width, stride=stride)
 
 
@@ -54,29 +59,32 @@ def own(value: Any, role: str, **shape: Any) -> nn.Module:
     build = getattr(value, "build", None)
     name = type(value).__name__
     if build is None:
-        raise BadInput(f"{name} stands where a {role} is wanted, so it needs a method build(self, {', '.join(shape)})")
-    try:
+        raise InvalidArchitecture(
+            f"{name} stands where a {role} is wanted, so it needs a method build(self, {', '.join(shape)})"
+        )
+    said = ", ".join(f"{key}={part}" for key, part in shape.items())
+    with user_code(f"{name}.build({said})", InvalidArchitecture):
         module = build(**shape)
-    except InvnasError:
-        raise
-    except Exception as error:
-        said = ", ".join(f"{key}={part}" for key, part in shape.items())
-        raise BadInput(f"{name}.build({said}) raised {type(error).__name__}: {error}") from error
     if not isinstance(module, nn.Module):
-        raise BadInput(f"{name}.build must return a torch.nn.Module, but returned {type(module).__name__}")
+        raise InvalidArchitecture(f"{name}.build must return a torch.nn.Module, but returned {type(module).__name__}")
     return module
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One step inside a residual bottleneck, known by its value and channels alone: equal pieces are equal modules.
+    """One step inside a block, known by its value and channels alone: equal pieces are equal modules.
 
     Attributes:
-        role: "enter" (1 x 1, norm, ReLU), "spatial" (operator, norm, ReLU), "leave" or "shortcut" (1 x 1, norm).
+        role: "enter" (convolution, norm, activation), "spatial" (operator, norm, activation), "gate" (squeeze and
+            excite), "leave" (convolution, norm), "shortcut" (1 x 1, norm) or "identity".
         in_channels: Channels that enter.
         out_channels: Channels that leave.
         stride: Step.
         value: The operator of a "spatial" piece.
+        kernel_size: Window of a convolution.
+        activation: Name of the activation after it.
+        hidden: Hidden channels of a gate.
+        zero: Whether the weight of its norm starts at 0.
     """
 
     role: str
@@ -84,47 +92,82 @@ class Piece:
     out_channels: int
     stride: int = 1
     value: Any = None
+    kernel_size: int = 1
+    activation: str = "relu"
+    hidden: int = 0
+    zero: bool = False
 
     def build(self) -> nn.Module:
         """Return a new module."""
+        channels = self.in_channels
         match self.role:
             case "enter":
-                return conv_norm_relu(self.in_channels, self.out_channels)
+                return conv_norm_relu(channels, self.out_channels, self.kernel_size, self.stride, self.activation)
             case "spatial":
-                channels = self.in_channels
-                return nn.Sequential(operator(self.value, channels, self.stride), norm(channels), nn.ReLU(inplace=True))
-        pointwise = conv(self.in_channels, self.out_channels, 1, self.stride)
-        return nn.Sequential(pointwise, norm(self.out_channels, zero=self.role == "leave"))
+                spatial = operator(self.value, channels, self.stride)
+                return nn.Sequential(spatial, norm(channels), activation(self.activation))
+            case "gate":
+                return SqueezeExcite(channels, self.hidden)
+            case "identity":
+                return nn.Identity()
+        layer = conv(channels, self.out_channels, self.kernel_size, self.stride)
+        return nn.Sequential(layer, norm(self.out_channels, zero=self.zero))
 
 
-def pieces(value: Bottleneck, in_channels: int, width: int, stride: int) -> tuple[list[Piece], Piece | None]:
-    """Return the main path of a bottleneck and its shortcut; None is the identity."""
-    middle = width // value.expansion
-    main = [
-        Piece("enter", in_channels, middle),
-        Piece("spatial", middle, middle, stride, value.spatial),
-        Piece("leave", middle, width),
-    ]
+def pieces(value: ShippedBlock, in_channels: int, width: int, stride: int) -> tuple[list[Piece], Piece | None]:
+    """Return the main path of a block and its shortcut, None where it has none."""
     same = stride == 1 and in_channels == width
-    return main, None if same else Piece("shortcut", in_channels, width, stride)
+    identity = Piece("identity", width, width)
+    shortcut = identity if same else Piece("shortcut", in_channels, width, stride)
+    match value:
+        case Bottleneck():
+            middle = width // value.expansion
+            enter, leave = Piece("enter", in_channels, middle), Piece("leave", middle, width, zero=True)
+            return [enter, Piece("spatial", middle, middle, stride, value.spatial), leave], shortcut
+        case BasicBlock():
+            window = value.kernel_size
+            enter = Piece("enter", in_channels, width, stride, kernel_size=window)
+            return [enter, Piece("leave", width, width, kernel_size=window, zero=True)], shortcut
+        case InvertedResidual():
+            return _inverted(value, in_channels, width, stride, same), identity if same else None
+        case PointwiseBlock():
+            return [Piece("enter", in_channels, width, stride, activation=value.activation)], None
 
 
-class ResidualBottleneck(nn.Module):
-    """1 x 1 convolution, spatial operator with the stride, 1 x 1 convolution, each with batch norm; plus the shortcut.
+def _inverted(value: InvertedResidual, in_channels: int, width: int, stride: int, same: bool) -> list[Piece]:
+    middle, after = in_channels * value.expansion, value.activation
+    found = [Piece("enter", in_channels, middle, activation=after)] if value.expansion > 1 else []
+    found.append(Piece("spatial", middle, middle, stride, value.spatial, activation=after))
+    if value.squeeze_ratio is not None:
+        found.append(Piece("gate", middle, middle, hidden=middle // value.squeeze_ratio))
+    # Without a shortcut a norm of zeros would let nothing through.
+    return [*found, Piece("leave", middle, width, zero=same)]
+
+
+class BuiltBlock(nn.Module):
+    """The pieces of a block one after the other, plus its shortcut where it has one.
 
     Args:
         value: What it is.
         in_channels: Channels that enter.
         width: Channels that leave.
-        stride: Step of the spatial operator and of the shortcut.
+        stride: Step of one piece and of the shortcut.
     """
 
-    def __init__(self, value: Bottleneck, in_channels: int, width: int, stride: int) -> None:
+    def __init__(self, value: ShippedBlock, in_channels: int, width: int, stride: int) -> None:
         super().__init__()
         main, shortcut = pieces(value, in_channels, width, stride)
-        self.enter, self.spatial, self.leave = (piece.build() for piece in main)
-        self.shortcut = shortcut.build() if shortcut else nn.Identity()
+        for piece in main:
+            self.add_module(piece.role, piece.build())
+        self._path = tuple(piece.role for piece in main)
+        self.shortcut = shortcut.build() if shortcut else None
+        self._rectified = isinstance(value, Bottleneck | BasicBlock)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return relu(shortcut(x) + f(x))."""
-        return F.relu(self.leave(self.spatial(self.enter(x))) + self.shortcut(x), inplace=True)
+        """Return f(x) plus the shortcut of x, after a ReLU where the block ends in one."""
+        y = x
+        for role in self._path:
+            y = getattr(self, role)(y)
+        if self.shortcut is not None:
+            y = y + self.shortcut(x)
+        return F.relu(y, inplace=True) if self._rectified else y

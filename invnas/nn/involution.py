@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from invnas.architecture import Involution, LocalAttention
 from invnas.errors import BadInput
 from invnas.nn.layers import norm
+from invnas.operators import Involution, LocalAttention
 from invnas.ops.geometry import same_padding
 from invnas.ops.involution import involution2d, window_products
 from invnas.rules import whole

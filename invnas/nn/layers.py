@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
+from torch.nn import functional as F
 
 
 def conv(in_channels: int, out_channels: int, kernel_size: int = 1, stride: int = 1, groups: int = 1) -> nn.Conv2d:
@@ -10,6 +12,11 @@ def conv(in_channels: int, out_channels: int, kernel_size: int = 1, stride: int 
     layer = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups, bias=False)
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     return layer
+
+
+def activation(name: str) -> nn.Module:
+    """Return the activation of a block: "relu", "relu6" or "hardswish"."""
+    return {"relu": nn.ReLU, "relu6": nn.ReLU6, "hardswish": nn.Hardswish}[name](inplace=True)
 
 
 def norm(channels: int, zero: bool = False) -> nn.BatchNorm2d:
@@ -20,8 +27,33 @@ def norm(channels: int, zero: bool = False) -> nn.BatchNorm2d:
     return layer
 
 
-def conv_norm_relu(in_channels: int, out_channels: int, kernel_size: int = 1, stride: int = 1) -> nn.Sequential:
-    """Return convolution, batch norm, ReLU."""
-    return nn.Sequential(
-        conv(in_channels, out_channels, kernel_size, stride), norm(out_channels), nn.ReLU(inplace=True)
-    )
+def conv_norm_relu(
+    in_channels: int, out_channels: int, kernel_size: int = 1, stride: int = 1, after: str = "relu"
+) -> nn.Sequential:
+    """Return convolution, batch norm, ReLU or the activation of this name."""
+    return nn.Sequential(conv(in_channels, out_channels, kernel_size, stride), norm(out_channels), activation(after))
+
+
+class SqueezeExcite(nn.Module):
+    """A gate for each channel: hard sigmoid of two linear maps, a ReLU between them, of its mean over the map.
+
+    Args:
+        channels: Channels that enter and leave.
+        hidden: Channels between the two maps.
+
+    Source: Hu et al., "Squeeze-and-Excitation Networks", CVPR 2018; Howard et al., "Searching for MobileNetV3", ICCV
+    2019, section 5.3, for the hard sigmoid.
+    """
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.reduce, self.expand = (nn.Conv2d(*sizes, 1) for sizes in ((channels, hidden), (hidden, channels)))
+        for layer in (self.reduce, self.expand):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x times its gates, (B, C, H, W)."""
+        mean = x.mean((2, 3), keepdim=True)
+        return x * F.hardsigmoid(self.expand(F.relu(self.reduce(mean))))

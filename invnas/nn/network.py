@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from invnas.architecture import Architecture, HybridNet
+from invnas.architecture import Architecture
+from invnas.blocks import BLOCKS
+from invnas.errors import BadInput, InvalidArchitecture
+from invnas.head import FeatureMap, Head, as_head
+from invnas.hybrid import DeepStem, HybridNet, PlainStem, Stage
 from invnas.nn.blocks import block, own, stem
-
-Shape = tuple[int, int, int]
+from invnas.nn.skeleton import Shape, shape_after
+from invnas.rules import image
 
 
 @dataclass(frozen=True)
@@ -19,10 +25,10 @@ class Part:
     """One module of a network, known by its value and its channels alone: equal parts are equal modules.
 
     Attributes:
-        role: "stem", "block", "head" or "network".
-        value: The architecture value; None for the head.
+        role: "stem" or "block".
+        value: The architecture value.
         in_channels: Channels that enter.
-        out_channels: Channels that leave; classes for the head.
+        out_channels: Channels that leave.
         stride: Step of a block.
     """
 
@@ -36,70 +42,139 @@ class Part:
         """Return a new module."""
         if self.role == "stem":
             return stem(self.value, self.in_channels)
-        if self.role == "block":
-            return block(self.value, self.in_channels, self.out_channels, self.stride)
-        return Head(self.in_channels, self.out_channels)
+        return block(self.value, self.in_channels, self.out_channels, self.stride)
+
+    @property
+    def step(self) -> int | None:
+        """Pixels that become one along each side, when the value says so: a user's own stem or block need not."""
+        match self.value:
+            case PlainStem() | DeepStem():
+                return int(self.value.stride) * (2 if self.value.pool else 1)
+        return self.stride if isinstance(self.value, BLOCKS) else None
+
+    def after(self, shape: Shape) -> Shape:
+        """Return the shape that leaves for the one that enters.
+
+        Raises:
+            InvalidArchitecture: If a user's own module cannot run on it, or makes other channels than it must.
+        """
+        if self.step is None:
+            return self.checked(shape_after(self.build, shape, type(self.value).__name__))
+        return self.out_channels, math.ceil(shape[1] / self.step), math.ceil(shape[2] / self.step)
+
+    def checked(self, after: tuple[int, ...]) -> Shape:
+        """Return the shape that leaves; InvalidArchitecture says that it is no map of the channels it must have."""
+        if len(after) != 3 or after[0] != self.out_channels:
+            name = type(self.value).__name__
+            raise InvalidArchitecture(
+                f"{name} must turn {self.in_channels} channels into {self.out_channels}, but makes the shape {after}"
+            )
+        return after
+
+    def stride_from(self, before: Shape, after: Shape) -> int:
+        """Return how many pixels became one along each side."""
+        return self.step or max(1, round(max(before[1:]) / max(1, *after[1:])))
 
 
-class Head(nn.Sequential):
-    """Global average pool and a linear layer: (B, C, H, W) -> (B, classes)."""
-
-    def __init__(self, channels: int, classes: int) -> None:
-        linear = nn.Linear(channels, classes)
-        nn.init.normal_(linear.weight, std=0.01)
-        nn.init.zeros_(linear.bias)
-        super().__init__(nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear)
+def stem_part(value: Any, in_channels: int) -> Part:
+    """Return the part of a stem."""
+    return Part("stem", value, in_channels, value.width)
 
 
-def parts(network: HybridNet, in_channels: int, classes: int) -> list[list[Part]]:
-    """Return the parts of a network: the stem, the blocks of each stage, the head."""
-    channels = network.stem.width
-    groups = [[Part("stem", network.stem, in_channels, channels)]]
-    for stage in network.stages:
-        blocks = []
-        for i, value in enumerate(stage.blocks):
-            blocks.append(Part("block", value, channels, stage.width, stage.stride if i == 0 else 1))
-            channels = stage.width
-        groups.append(blocks)
-    return [*groups, [Part("head", None, channels, classes)]]
+def stage_parts(stage: Stage, in_channels: int) -> list[Part]:
+    """Return the parts of a stage: its blocks, the first one with the stride."""
+    widths = (in_channels, *[stage.width] * len(stage.blocks))
+    return [
+        Part("block", value, widths[i], stage.width, stage.stride if i == 0 else 1)
+        for i, value in enumerate(stage.blocks)
+    ]
+
+
+def parts(network: HybridNet, in_channels: int) -> list[list[Part]]:
+    """Return the parts of a network before its head: the stem, then the blocks of each stage."""
+    widths = (network.stem.width, *(stage.width for stage in network.stages))
+    stages = [stage_parts(stage, width) for stage, width in zip(network.stages, widths, strict=False)]
+    return [[stem_part(network.stem, in_channels)], *stages]
+
+
+def feature_maps(network: HybridNet, input_shape: Shape) -> tuple[FeatureMap, ...]:
+    """Return what leaves the stem and each stage.
+
+    Raises:
+        InvalidArchitecture: If a user's own stem or block cannot run on its map, or makes other channels than it must.
+    """
+    found, shape, stride = [], input_shape, 1
+    for group in parts(network, input_shape[0]):
+        for part in group:
+            before, shape = shape, part.after(shape)
+            stride *= part.stride_from(before, shape)
+        found.append(FeatureMap(shape[0], stride))
+    return tuple(found)
 
 
 class Network(nn.Module):
     """The network of a HybridNet: stem, stages, head.
 
+    Args:
+        network: What to build.
+        input_shape: (channels, height, width) of one image.
+        head: What it ends in.
+
+    Attributes:
+        feature_maps: Channels and stride of what leaves the stem and each stage.
+
     Shapes:
-        (B, C, H, W) -> (B, classes).
+        (B, C, H, W) -> (B, ...), as the head says.
     """
 
-    def __init__(self, network: HybridNet, in_channels: int, classes: int) -> None:
+    def __init__(self, network: HybridNet, input_shape: Shape, head: Head) -> None:
         super().__init__()
-        (first,), *stages, (last,) = parts(network, in_channels, classes)
+        (first,), *stages = parts(network, input_shape[0])
         self.stem = first.build()
         self.stages = nn.Sequential(*(nn.Sequential(*(part.build() for part in stage)) for stage in stages))
-        self.head = last.build()
+        self.feature_maps = feature_maps(network, input_shape)
+        self._wanted = head.wanted(self.feature_maps)
+        self.head = head.build([self.feature_maps[i] for i in self._wanted], input_shape)
+
+    def features(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Return what leaves the stem and each stage, (B, C, H, W) each, in the order of `feature_maps`."""
+        maps = self._maps(x, range(len(self.feature_maps)))
+        return [maps[i] for i in sorted(maps)]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the class scores of images."""
-        scores: torch.Tensor = self.head(self.stages(self.stem(x)))
-        return scores
+        """Return what the head makes of the maps of images."""
+        maps = self._maps(x, self._wanted)
+        output: torch.Tensor = self.head(*(maps[i] for i in self._wanted))
+        return output
+
+    def _maps(self, x: torch.Tensor, wanted: Collection[int]) -> dict[int, torch.Tensor]:
+        # Nobody holds a map that is not wanted: that is the memory a network is priced with.
+        found = {}
+        for i, module in enumerate((self.stem, *self.stages)):
+            x = module(x)
+            if i in wanted:
+                found[i] = x
+        return found
 
 
-def build(architecture: Architecture, input_shape: Shape, classes: int) -> nn.Module:
+def build(architecture: Architecture, input_shape: Shape, head: Head | int) -> nn.Module:
     """Return the network of an architecture, initialised, in channels_last memory format.
 
     Args:
         architecture: What to build.
         input_shape: (channels, height, width) of one image.
-        classes: Number of classes.
+        head: What it ends in; a number means one score for each of so many classes.
 
     Raises:
-        InvalidArchitecture: If a rule is broken, with the stage and block.
-        BadInput: If a user's own value cannot be built.
+        InvalidArchitecture: If a rule is broken, with the stage and block, or a user's own value cannot be built.
+        BadInput: If there is no such image or number of classes.
     """
     architecture.check()
-    value = architecture.network
+    for problem in image(input_shape):
+        raise BadInput(problem)
+    value, head = architecture.network, as_head(head)
     if isinstance(value, HybridNet):
-        module: nn.Module = Network(value, input_shape[0], classes)
+        module: nn.Module = Network(value, input_shape, head)
     else:
-        module = own(value, "network", input_shape=input_shape, classes=classes)
+        module = own(value, "network", input_shape=input_shape, **head.given)
     return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

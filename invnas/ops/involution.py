@@ -17,8 +17,10 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import register_flop_formula
 
+import invnas.ops.cpu as cpu
+import invnas.ops.cuda as cuda
+import invnas.ops.shift as shift
 from invnas.errors import BadInput
-from invnas.ops import cpu, cuda, shift
 from invnas.ops.geometry import Window, check, check_products
 
 Tensor = torch.Tensor

@@ -41,7 +41,7 @@ def why_not(device: torch.device) -> str | None:
 def _reason(index: int | None) -> str | None:
     reason = requirements.reason(requirements.gather(index))
     if reason is None and index is not None:
-        reason = requirements.trial(index)
+        reason = requirements.try_out(index)
     if reason:
         level = logging.INFO if index is None else logging.WARNING  # without a GPU nothing is missed
         logging.getLogger("invnas").log(level, "involution on CUDA devices runs as shift-and-accumulate: %s", reason)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from invnas.ops.cuda import banks
+from invnas.ops.cuda.banks import pad
 from invnas.ops.cuda.variant import KERNELS, SIZE, Variant, choose, variants
 
 if TYPE_CHECKING:
@@ -248,9 +248,7 @@ class _Case:
         word = math.gcd(self.alignment, self.groups * taps * size, chunk * size, 16)
         strip = variant.strip * chunk
         skipped = 0 if self.walks else (variant.strip_rows - 1) * strips  # strips from a thread's row to the next one's
-        pitch = strip + banks.pad(
-            size, word, cut.lanes, cut.group_lanes, taps, strip, min(strips, 32), min(skipped, 32)
-        )
+        pitch = strip + pad(size, word, cut.lanes, cut.group_lanes, taps, strip, min(strips, 32), min(skipped, 32))
         if self.walks:  # two rows of the output, with what the windows of the last strip reach beyond it
             count = 2 * math.ceil((strips * variant.strip + variant.kernel_size - 1) / variant.strip)
         else:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
+import invnas.ops.cuda.compiler as compiler
+import invnas.ops.cuda.plan as plan
 from invnas.errors import InvnasError
-from invnas.ops.cuda import compiler, plan
 from invnas.ops.geometry import Window
 
 OLDEST = 80  # compute capability, 10 * major + minor: copies to shared memory that run aside, and bfloat16
@@ -90,7 +91,7 @@ def reason(facts: Facts) -> str | None:
     return None
 
 
-def trial(index: int) -> str | None:
+def try_out(index: int) -> str | None:
     """Compile and load a kernel of each kind; return in one sentence why that fails, or None."""
     try:
         for kernel, K in itertools.product(plan.KERNELS, (1, 3)):  # K read at run time, and compiled in

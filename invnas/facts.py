@@ -1,0 +1,70 @@
+"""The facts about the images of a run, as plain data: what a network, a worker and a report need to know of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What a network and a report need to know about the data.
+
+    Attributes:
+        input_shape: Channels, height and width of an image.
+        classes: Number of classes.
+        class_names: Their names in label order, if known.
+        counts: Images of each open split, by name, where the loader can tell.
+        normalisation: Mean and standard deviation of each channel, of values in 0..1, by "mean" and "std", if known.
+        origins: Which images were trained, validated and tested, how many, and where from, by "train" and so on.
+        fingerprint: Digits that differ where the images or their labels do; empty where nobody looked.
+    """
+
+    input_shape: tuple[int, int, int]
+    classes: int
+    class_names: tuple[str, ...] | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
+    normalisation: Mapping[str, tuple[float, ...]] | None = None
+    origins: Mapping[str, str] = field(default_factory=dict)
+    fingerprint: str = ""
+
+    def changed(self, now: DataFacts) -> str | None:
+        """Return how the images found now differ from these, as the end of a sentence; None where they are the same."""
+        for name, was, found in (
+            ("images of", self.input_shape, now.input_shape),
+            ("classes", self.classes, now.classes),
+            ("class names", self.class_names, now.class_names),
+            ("validation images", self.counts.get("validation"), now.counts.get("validation")),
+            ("training images", self.counts.get("train"), now.counts.get("train")),
+        ):
+            if was != found and None not in (was, found):
+                return f"{name} {_words(found)} where there were {_words(was)}"
+        if self.fingerprint and now.fingerprint and self.fingerprint != now.fingerprint:
+            return (
+                f"as many images and classes, but other content (fingerprint {now.fingerprint}, not {self.fingerprint})"
+            )
+        return None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return {**asdict(self), "input_shape": list(self.input_shape)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> DataFacts:
+        """Rebuild from `to_dict`; a KeyError, TypeError, ValueError or AttributeError says that it cannot be."""
+        channels, height, width = map(int, data["input_shape"])
+        names, scale = data["class_names"], data["normalisation"]
+        return cls(
+            (channels, height, width),
+            int(data["classes"]),
+            tuple(map(str, names)) if names else None,
+            {str(name): int(count) for name, count in data["counts"].items()},
+            {key: tuple(map(float, scale[key])) for key in ("mean", "std")} if scale else None,
+            {str(name): str(words) for name, words in data["origins"].items()},
+            str(data["fingerprint"]),
+        )
+
+
+def _words(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else f"{value:,}"

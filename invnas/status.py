@@ -1,0 +1,180 @@
+"""What can be said of a run from outside while it searches: its record, and what its process last wrote."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from math import isfinite
+from typing import Any
+
+from invnas.errors import BadInput
+from invnas.lock import holder_of
+from invnas.measurement import State, Trial
+from invnas.pareto import box, hypervolume, values_of
+from invnas.run import Run
+from invnas.search.board import Running, Standing, finish_words
+from invnas.search.status_file import StatusFile
+
+_STATES: tuple[State, ...] = ("complete", "stopped", "failed", "running")
+#: Running trials and failures that a person is shown; JSON has all.
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a run stands.
+
+    Attributes:
+        run: Its folder.
+        wanted: Finished trials that the search shall reach, and its random baseline where it has one.
+        search: Trials of the search by state.
+        baseline: Trials of the random baseline by state; None where none was asked for.
+        holder: The process that is at it, or "unknown"; None where none is.
+        standing: What that process last wrote; None where there is none, or it has not written.
+        running: The running trials, as far as is known; those of a run that nobody is at were interrupted.
+        failures: Number and reason of the failed trials.
+        front: Architectures on the front of the search, by what is believed of them.
+        observed_front: Those on the front by what was measured.
+        hypervolume: The share that the front covers of the box of what was seen so far.
+        believed: Whether there were enough trials to believe anything but what was measured.
+        note: Why less is known than could be; empty otherwise.
+    """
+
+    run: str
+    wanted: int
+    search: dict[State, int]
+    baseline: dict[State, int] | None
+    holder: str | None
+    standing: Standing | None
+    running: tuple[Running, ...]
+    failures: tuple[tuple[int, str], ...]
+    front: int
+    observed_front: int
+    hypervolume: float
+    believed: bool = False
+    note: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        standing = self.standing
+        process = None
+        if self.holder is not None:
+            number = int(self.holder) if self.holder.isdecimal() else None
+            process = {"number": number, "host": None if standing is None else standing.host}
+        finish = None if standing is None else standing.finish
+        return {
+            "run": self.run,
+            "process": process,
+            "phase": None if standing is None else standing.phase,
+            "wanted": self.wanted,
+            "trials": self.search,
+            "random_baseline": self.baseline,
+            "running": [_plain(one) for one in self.running],
+            "hosts": {} if standing is None else {host: list(found) for host, found in standing.places.items()},
+            "gpus": 0 if standing is None else standing.gpus,
+            "failures": [{"trial": number, "reason": reason} for number, reason in self.failures],
+            "front": self.front,
+            "observed_front": self.observed_front,
+            "hypervolume": self.hypervolume,
+            "trials_per_hour": None if standing is None else standing.trials_per_hour,
+            "epochs_per_hour": None if standing is None else standing.epochs_per_hour,
+            "finish": None if finish is None else datetime.fromtimestamp(finish, UTC).isoformat(timespec="seconds"),
+            "seconds_left": None if finish is None else round(max(finish - time.time(), 0.0), 1),
+            "note": self.note,
+        }
+
+    def lines(self) -> Iterator[str]:
+        """Yield it in words, for a person; nothing in them commands a terminal."""
+        for line in self._lines():
+            yield "".join(letter if letter.isprintable() else " " for letter in line)
+
+    def _lines(self) -> Iterator[str]:
+        standing, now = self.standing, time.time()
+        yield f"{self.run}: {self._who()}"
+        for name, states in (("search", self.search), ("random baseline", self.baseline)):
+            if states is not None:
+                counted = ", ".join(f"{number} {state}" for state, number in states.items() if number)
+                yield f"{name}: {_finished(states)} of {self.wanted} trials done{f' ({counted})' if counted else ''}"
+        plural = "" if self.front == 1 else "s"
+        measured = f" ({self.observed_front} as measured)" if self.believed else ""
+        yield f"front: {self.front} architecture{plural}{measured}, hypervolume {self.hypervolume:.3f}"
+        if standing is not None and standing.pace:
+            yield standing.pace
+        if standing is not None and standing.finish is not None:
+            yield f"{standing.phase}: {finish_words(standing.finish, now)}"
+        interrupted = "" if self.holder is not None else "interrupted: "
+        yield from _first(f"{interrupted}{one.words}" for one in self.running)
+        yield from _first(f"trial {number} failed: {reason}" for number, reason in reversed(self.failures))
+        if self.note:
+            yield f"note: {self.note}"
+
+    def _who(self) -> str:
+        if self.holder is None:
+            asked = [self.search] + ([] if self.baseline is None else [self.baseline])
+            over = all(_finished(states) >= self.wanted for states in asked)
+            return "done" if over else f"nobody is at it; continue with: invnas resume {self.run}"
+        where = "" if self.standing is None else f" on {self.standing.host}"
+        return f"process {self.holder}{where} is at it"
+
+
+def _plain(one: Running) -> dict[str, Any]:
+    found = asdict(one)
+    del found["first"]
+    # A diverging loss is no JSON.
+    found["values"] = {name: value if isfinite(value) else None for name, value in one.values.items()}
+    return found
+
+
+def _finished(states: dict[State, int]) -> int:
+    return sum(number for state, number in states.items() if state != "running")
+
+
+def _first(lines: Iterator[str]) -> Iterator[str]:
+    found = list(lines)
+    yield from found[:_SHOWN]
+    if len(found) > _SHOWN:
+        yield f"and {len(found) - _SHOWN} more (--json has all)"
+
+
+def _states(trials: tuple[Trial, ...]) -> dict[State, int]:
+    counted = Counter(trial.state for trial in trials)
+    return {state: counted[state] for state in _STATES}
+
+
+def status_of(run: Run) -> Status:
+    """Return where a run stands. Nothing is locked and nothing written.
+
+    Args:
+        run: The run as it was opened or refreshed last; it need not be trusted.
+    """
+    holder, said, note = holder_of(run.folder), None, ""
+    try:
+        said = StatusFile.read(run.folder)
+    except BadInput as error:
+        note = f"{error}; this is what the journal says"
+    alive = said if said is not None and str(said.process) == holder else None
+    if holder is not None and alive is None and not note:
+        note = "the process has not said how far its trials are: this is what the journal says"
+    trials, experiment = run.trials(), run.experiment
+    if run.ended is not None and not note:
+        note = f"the search was ended, {run.ended[1]}"
+    known = {one.trial: one for one in (said.running if said is not None else ())}
+    front, axes, belief = run.front(), experiment.axes, run.belief
+    return Status(
+        run=str(run.folder),
+        wanted=experiment.trials,
+        search=_states(run.trials("search")),
+        baseline=_states(run.trials("random")) if experiment.random_baseline else None,
+        holder=holder,
+        standing=alive,
+        running=tuple(known.get(t.number, Running(t.number)) for t in trials if t.state == "running"),
+        failures=tuple((trial.number, trial.reason) for trial in trials if trial.state == "failed"),
+        front=len(front),
+        observed_front=len(run.front(observed=True)),
+        hypervolume=hypervolume(values_of(belief.of(front), axes), axes, box(belief.of(trials), axes, experiment.caps)),
+        believed=belief.known,
+        note=note,
+    )

@@ -1,0 +1,97 @@
+"""What networks are trained for, as one value: its head, its training, its objectives, its checks.
+
+A task is a folder in `invnas/tasks` and a line in `TASKS`, or anyone's class by its path. The deciding half reads it,
+so a task imports torch inside its methods only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from invnas.class_path import load_class
+from invnas.errors import BadInput, nearest
+from invnas.gate import user_code
+from invnas.objective import COSTS, Objective
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from invnas.experiment import Recipe
+    from invnas.facts import DataFacts
+    from invnas.head import Head
+    from invnas.learner import Learner
+
+#: Tasks that come with invnas: name, and class path.
+TASKS: Mapping[str, str] = {"classification": "invnas.tasks.classification.Classification"}
+
+
+class Task(Protocol):
+    """What a network is trained for; a class of your own needs no base class, only a constructor without arguments."""
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        ...
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """What training finds, the one that matters first; each a number of a `Measurement`."""
+        ...
+
+    @property
+    def tested(self) -> tuple[str, ...]:
+        """Names of those that are measured once at the end, on the test images."""
+        ...
+
+    def head(self, facts: DataFacts) -> Head:
+        """Return what its networks end in, for images of these facts."""
+        ...
+
+    def module(self, network: nn.Module, facts: DataFacts, recipe: Recipe) -> Learner:
+        """Return what Lightning trains, validates and tests; its `measured` gives the objectives by name."""
+        ...
+
+    def check_targets(self, facts: DataFacts) -> Callable[[Any, int, bool], None]:
+        """Return what raises BadInput unless the targets of a batch are right.
+
+        It is called with the targets, the number of images in the batch, and whether they are for training.
+        """
+        ...
+
+    def output(self, facts: DataFacts) -> str:
+        """Return what the numbers of the output mean, as a model card says it."""
+        ...
+
+    def describe(self, facts: DataFacts) -> Mapping[str, str]:
+        """Return what a report says of the targets, by name, such as {"classes": "10"}."""
+        ...
+
+
+_MEMBERS = tuple(name for name in vars(Task) if not name.startswith("_"))
+
+
+def load_task(name: str) -> Task:
+    """Return a task by its name or its class path.
+
+    Raises:
+        BadInput: If there is no such task, or what is there is none.
+    """
+    kind = load_class(TASKS.get(name, name), "task", TASKS)
+    with user_code(f"the task '{name}'"):
+        task: Task = kind()
+    for member in _MEMBERS:
+        if not hasattr(task, member):
+            raise BadInput(f"'{name}' is no task: it has no `{member}`; a task has {', '.join(_MEMBERS)}")
+    names = [objective.name for objective in task.objectives]
+    for tested in task.tested:
+        if tested not in names:
+            raise BadInput(
+                f"`tested` of the task '{name}' has '{tested}', which it does not measure; {nearest(tested, names)}"
+            )
+    return task
+
+
+def objectives_of(task: Task) -> tuple[Objective, ...]:
+    """Return all that can be an objective: what training finds and what a network costs."""
+    return (*task.objectives, *COSTS)

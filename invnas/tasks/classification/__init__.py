@@ -1,0 +1,76 @@
+"""Classification: one score for each class of an image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from invnas.facts import DataFacts
+from invnas.objective import Objective
+from invnas.tasks.classification.head import ClassScores
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from invnas.experiment import Recipe
+    from invnas.tasks.classification.module import Classifier
+
+TOP1 = Objective(
+    "top1",
+    "top-1",
+    "Top-1 accuracy on validation",
+    "maximize",
+    "share",
+    False,
+    0.0,
+    1.0,
+    source="learned",
+    of_images=True,
+)
+TOP5 = Objective(
+    "top5",
+    "top-5",
+    "Top-5 accuracy on validation",
+    "maximize",
+    "share",
+    False,
+    0.0,
+    1.0,
+    source="learned",
+    of_images=True,
+)
+LOSS = Objective("loss", "loss", "Cross-entropy on validation (nats)", "minimize", "number", False, source="learned")
+
+
+@dataclass(frozen=True)
+class Classification:
+    """One label for each image; top-1 accuracy is what matters."""
+
+    name: str = "classification"
+    objectives: tuple[Objective, ...] = (TOP1, TOP5, LOSS)
+    tested: tuple[str, ...] = ("top1",)
+
+    def head(self, facts: DataFacts) -> ClassScores:
+        """Return one score for each class."""
+        return ClassScores(facts.classes)
+
+    def module(self, network: nn.Module, facts: DataFacts, recipe: Recipe) -> Classifier:
+        """Return the LightningModule of a classifier."""
+        from invnas.tasks.classification.module import Classifier
+
+        return Classifier(network, facts.classes, recipe)
+
+    def check_targets(self, facts: DataFacts) -> Callable[[Any, int, bool], None]:
+        """Return the check of labels."""
+        from invnas.tasks.classification.labels import check_labels
+
+        return lambda labels, images, training: check_labels(labels, images, facts.classes, training)
+
+    def output(self, facts: DataFacts) -> str:
+        """Return what a score is."""
+        return "one score for each class, before softmax, not calibrated; none stands for what is none of the classes"
+
+    def describe(self, facts: DataFacts) -> Mapping[str, str]:
+        """Return the number of classes."""
+        return {"classes": str(facts.classes)}
