@@ -1,7 +1,6 @@
-"""A worker process: reads trials as lines of JSON, answers with measurements.
+"""A worker process: reads jobs as lines of JSON, answers with messages.
 
-What a user's code prints goes to standard error, so that it cannot mix with the answers. When the parent is gone, the
-input ends and the worker stops at once: nobody would read what it still finds out.
+What a user's code prints goes to standard error, so that it cannot mix with the answers.
 """
 
 from __future__ import annotations
@@ -11,32 +10,58 @@ import os
 import queue
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from invnas.architecture import Architecture
-from invnas.engine.evaluate import outcome_of
-from invnas.manifest import Manifest
-from invnas.space import load_space
+from invnas.engine.evaluate import reason_of, run_job
+from invnas.engine.lifeline import end_group
+from invnas.messages import Ended, Failure, Job, Message, Progress, to_dict
+from invnas.store import FolderStore
 
 
-def _read(lines: queue.Queue[str]) -> None:
+def _read(jobs: queue.Queue[Mapping[str, Any]], judged: queue.Queue[int], stopped: set[int]) -> None:
     for line in sys.stdin:
-        lines.put(line)
-    os._exit(0)
+        said = json.loads(line)
+        if "stop" in said:
+            stopped.add(said["stop"])
+        elif "judged" in said:
+            judged.put(said["judged"])
+        else:
+            jobs.put(said)
+    end_group()
 
 
 def main(folder: Path, threads: int) -> None:
-    """Answer until the input ends."""
+    """Answer until the input ends.
+
+    Args:
+        folder: Where trainings lay their files: the run folder itself.
+        threads: Torch threads of a training.
+    """
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    lines: queue.Queue[str] = queue.Queue()
-    threading.Thread(target=_read, args=(lines,), daemon=True).start()
+    if hasattr(os, "register_at_fork"):  # the pipe shall end with this process, whatever it has forked by then
+        os.register_at_fork(after_in_child=lambda: os.close(answers.fileno()))
+    jobs: queue.Queue[Mapping[str, Any]] = queue.Queue()
+    judged: queue.Queue[int] = queue.Queue()
+    stopped: set[int] = set()
+    threading.Thread(target=_read, args=(jobs, judged, stopped), daemon=True).start()
     torch.set_num_threads(threads)
-    experiment = Manifest.read(folder / "run.json").experiment
-    types = load_space(folder / "space.py").types
+
+    def tell(message: Message) -> None:
+        print(json.dumps(to_dict(message)), file=answers, flush=True)
+        if isinstance(message, Progress) and message.rung is not None:
+            while judged.get() != message.number:  # what was meant for an earlier job
+                pass
+
     while True:
-        trial = json.loads(lines.get())
-        architecture = Architecture.from_dict(trial["architecture"], types)
-        print(json.dumps(outcome_of(trial, architecture, experiment, folder)), file=answers, flush=True)
+        data = jobs.get()
+        try:
+            job = Job.from_dict(data)
+            outcome = run_job(job, FolderStore(folder), folder, tell, lambda: job.number in stopped)  # noqa: B023
+        except (Exception, KeyboardInterrupt, SystemExit) as error:  # a space that cannot be read, an exit of a user's
+            outcome = Failure(reason_of(error))
+        tell(Ended(data["number"], outcome, data["attempt"]))
