@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from invnas.errors import BadInput
+from invnas.errors import unwritable
 from invnas.report.collect import ReportData
 
 
 def write(data: ReportData, folder: Path) -> Path:
-    """Write index.html, front, hypervolume and involution_usage as PNG and SVG, front.csv and trials.csv.
+    """Write index.html, the pictures as PNG and SVG, front.csv and trials.csv.
 
     Args:
         data: What to show, from `invnas.report.collect.collect`.
@@ -21,6 +21,7 @@ def write(data: ReportData, folder: Path) -> Path:
     Raises:
         MissingExtra: If plotly or matplotlib is not installed.
         BadInput: If the folder cannot be written.
+        DiskFailed: If the disk is full.
     """
     from invnas.report import render_html, render_static, table
 
@@ -30,5 +31,5 @@ def write(data: ReportData, folder: Path) -> Path:
         render_static.write(data, folder)
         table.write(data, folder)
     except OSError as error:
-        raise BadInput(f"the report cannot be written to '{folder}': {error.strerror or error}") from None
+        raise unwritable(f"the report cannot be written to '{folder}'", error) from None
     return page

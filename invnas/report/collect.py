@@ -3,73 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
-from invnas.architecture import INVOLUTIONS, Architecture
+from invnas.belief import Belief, Estimate, Outlook
 from invnas.experiment import Experiment
-from invnas.measurement import Measurement, Trial
-from invnas.pareto import Box, box, front, hypervolume_over_trials, knee
+from invnas.measurement import State, Trial
+from invnas.objective import MACS, Objective
+from invnas.pareto import Box, box, epochs_over_trials, front, hypervolume_over_trials, knee
+from invnas.report.answers import Chance, Comparison, chance, comparisons
+from invnas.report.point import Point
+from invnas.report.references import luck_of
+
+#: Complete trials that a page holds beside the fronts: each brings a drawing of 10 kB. The tables hold all.
+SAMPLE = 200
 
 
 @dataclass(frozen=True)
-class Part:
-    """The spatial operators of one part of a network, such as its stem or its second stage.
+class Beyond:
+    """What is known of a run beside its trials.
 
     Attributes:
-        name: What to call it, such as "stage 2".
-        operators: The operators in their order.
+        outlook: What decisions do along the front, and what should be trained next.
+        prior: Shares of involution by part of a network, of draws uniform over architectures, and of draws uniform over
+            the options of each choice.
+        retrained: What `retrain` found, as `Run.retrained` has it.
+        sizes: How many images trained, validated and tested, in words.
+        images: Validation images; None where nobody counted them.
+        ended: Why the search ended before it had its trials; empty where it did not.
     """
 
-    name: str
-    operators: tuple[Any, ...]
-
-    @property
-    def share(self) -> float:
-        """Share of the operators that are involutions, 0 to 1."""
-        return sum(isinstance(operator, INVOLUTIONS) for operator in self.operators) / len(self.operators)
-
-    @property
-    def kernel_sizes(self) -> tuple[int, ...]:
-        """Kernel sizes of the involutions, each once, smallest first."""
-        return tuple(sorted({o.kernel_size for o in self.operators if isinstance(o, INVOLUTIONS)}))
-
-
-@dataclass(frozen=True)
-class Point:
-    """One trained architecture.
-
-    Attributes:
-        trial: The trial, complete.
-        measurement: Its measurement.
-        on_front: Whether it lies on the front of its own kind of search (or of the random baseline).
-        test_top1: Share of test images classified right; None when it was not tested.
-    """
-
-    trial: Trial
-    measurement: Measurement
-    on_front: bool
-    test_top1: float | None
-
-    @property
-    def number(self) -> int:
-        """The number of the trial."""
-        return self.trial.number
-
-    @property
-    def kind(self) -> str:
-        """Which operators it has: convolution, involution, hybrid or other."""
-        return self.trial.architecture.kind
-
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """Its spatial operators by part."""
-        return parts_of(self.trial.architecture)
-
-    def value(self, objective: str) -> float:
-        """Return its number for an objective."""
-        return self.measurement.values((objective,))[0]
+    outlook: Outlook = field(default_factory=Outlook)
+    prior: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    retrained: Sequence[Mapping[str, Any]] = ()
+    sizes: str = ""
+    images: int | None = None
+    ended: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,14 +53,26 @@ class ReportData:
         experiment: The question.
         environment: Versions and hardware by name.
         points: The complete trials, by number.
-        front: The front of the search, cheapest first.
+        front: The front of the search, cheapest first, by what is believed.
+        observed_front: That of what was measured.
         baseline_front: The front of the random baseline, cheapest first; empty without one.
         knee: The best compromise on the front.
         box: The range in which a hypervolume is a share.
         hypervolume: Share after each finished trial of the search.
         baseline_hypervolume: Share after each finished trial of the random baseline.
+        epochs: Epochs spent in all after each finished trial of the search.
+        baseline_epochs: Epochs spent in all after each finished trial of the random baseline, as if it had trained what
+            the search had measured before.
+        stopped: Trials that were stopped early, by number.
+        continued: The trials that go on with stopped ones, by the number of the stopped one.
+        references: Reference architectures, by number; on no front.
+        luck: Standard deviation of the first learned objective between trainings of one architecture; None if unknown.
         failed: Trials that failed, by number.
         running: How many trials have not finished.
+        belief: What is believed of the architectures.
+        comparisons: Hybrids against pure networks.
+        chance: How much of the observed front is chance; None where that cannot be counted.
+        beyond: What is known beside the trials.
     """
 
     name: str
@@ -103,19 +86,69 @@ class ReportData:
     box: Box
     hypervolume: tuple[float, ...]
     baseline_hypervolume: tuple[float, ...]
+    epochs: tuple[int, ...]
+    baseline_epochs: tuple[int, ...]
+    stopped: tuple[Trial, ...]
+    continued: Mapping[int, Trial]
+    references: tuple[Point, ...]
+    luck: float | None
     failed: tuple[Trial, ...]
     running: int
+    observed_front: tuple[Point, ...] = ()
+    belief: Belief = field(default_factory=Belief)
+    comparisons: tuple[Comparison, ...] = ()
+    chance: Chance | None = None
+    beyond: Beyond = field(default_factory=lambda: Beyond())
+
+    @cached_property
+    def shown(self) -> tuple[Point, ...]:
+        """The points that the page draws: the fronts, and of the others so many, evenly by number."""
+        others = [point for point in self.points if not point.on_front]
+        if len(others) <= SAMPLE:
+            return self.points
+        sample = {others[i * len(others) // SAMPLE].number for i in range(SAMPLE)}
+        return tuple(point for point in self.points if point.on_front or point.number in sample)
+
+    @cached_property
+    def drawn(self) -> tuple[Point, ...]:
+        """Everything that stands in a panel: the complete trials, and the references."""
+        return (*self.points, *self.references)
 
     @property
-    def objectives(self) -> tuple[str, ...]:
+    def objectives(self) -> tuple[Objective, ...]:
         """The objectives of the search."""
-        return self.experiment.objectives
+        return self.experiment.axes
 
     @property
-    def panels(self) -> tuple[tuple[str, str], ...]:
-        """The pairs (x, y) of objectives to plot: the second and any third against the first, accuracy upwards."""
+    def learned(self) -> tuple[Objective, ...]:
+        """What training finds, the one that matters first."""
+        return self.experiment.what.objectives
+
+    @property
+    def headline(self) -> tuple[Objective, Objective]:
+        """The two numbers that describe a point in few words: the first learned one, the first cost of the search."""
+        costs = [axis for axis in self.objectives if axis.source != "learned"]
+        return self.learned[0], costs[0] if costs else MACS
+
+    @property
+    def panels(self) -> tuple[tuple[Objective, Objective], ...]:
+        """The pairs (x, y) to plot: the second and any third objective against the first, what is learned upwards."""
         first, *others = self.objectives
-        return tuple((first, other) if other == "top1" else (other, first) for other in others)
+        return tuple((first, other) if other.source == "learned" else (other, first) for other in others)
+
+    @property
+    def curves(self) -> tuple[tuple[str, tuple[float, ...], tuple[int, ...]], ...]:
+        """Name, hypervolume and epochs after each finished trial: of the random baseline, then of the search."""
+        both = (
+            ("random baseline", self.baseline_hypervolume, self.baseline_epochs),
+            ("search", self.hypervolume, self.epochs),
+        )
+        return tuple(curve for curve in both if curve[1])
+
+    @property
+    def epochs_known(self) -> bool:
+        """Whether any epoch was counted: not where recorded measurements stand for trainings."""
+        return any(curve[2][-1] > 0 for curve in self.curves)
 
     @property
     def backends(self) -> tuple[str, ...]:
@@ -126,10 +159,11 @@ class ReportData:
             )
         )
 
-    def steps(self, pair: tuple[str, str], baseline: bool) -> tuple[Point, ...]:
+    def steps(self, pair: tuple[Objective, Objective], baseline: bool, observed: bool = False) -> tuple[Point, ...]:
         """Return the front of two objectives alone, for the stepped line of a panel."""
         by_number = {point.number: point for point in self.points if point.trial.baseline == baseline}
-        trials = front([point.trial for point in by_number.values()], (pair[1], pair[0]))
+        belief = Belief() if observed else self.belief
+        trials = belief.front([point.trial for point in by_number.values()], (pair[1], pair[0]))
         return tuple(by_number[trial.number] for trial in trials)
 
 
@@ -138,61 +172,90 @@ def collect(
     experiment: Experiment,
     trials: Sequence[Trial],
     environment: Mapping[str, str],
-    test_top1: Mapping[int, float] | None = None,
+    tested: Mapping[int, Mapping[str, float]] | None = None,
     created: datetime | None = None,
+    *,
+    belief: Belief | None = None,
+    beyond: Beyond | None = None,
 ) -> ReportData:
     """Compute what a report shows.
 
     Args:
         name: What to call the run.
         experiment: The question.
-        trials: All trials of the run, those of the random baseline with them.
+        trials: All trials of the run; those of the search, its random baseline and its references are shown.
         environment: Versions and hardware by name, such as {"python": "3.11.7", "device": "cpu"}.
-        test_top1: Share of test images classified right, by trial number, for the trials that were tested.
+        tested: What was measured on the test images, by trial number and name.
         created: When the report is made; now by default.
+        belief: What is believed of the architectures; by default what was measured.
+        beyond: What is known of the run beside its trials.
 
     Raises:
         BadInput: If a complete trial has no value for an objective.
     """
-    objectives = experiment.objectives
-    search = [trial for trial in trials if not trial.baseline]
+    objectives, belief, beyond = experiment.axes, belief or Belief(), beyond or Beyond()
+    luck = luck_of(trials, experiment.what.objectives[0])
+    compared = [trial for trial in trials if trial.phase == "reference"]
+    trials = [trial for trial in trials if trial.phase in ("search", "random")]
+    search = [trial for trial in trials if trial.phase == "search"]
     baseline = [trial for trial in trials if trial.baseline]
-    search_front, baseline_front = front(search, objectives), front(baseline, objectives)
-    points = _points(trials, {trial.number for trial in (*search_front, *baseline_front)}, test_top1 or {})
-    caps = {"macs": experiment.max_macs, "parameters": experiment.max_parameters}
+    fronts = [belief.front(some, objectives) for some in (search, baseline)]
+    points = _points(trials, {trial.number for some in fronts for trial in some}, tested or {}, belief)
+    observed = front(search, objectives)
+    believed, theirs, everything = belief.of(search), belief.of(baseline), belief.of(trials)
     # One box for both, so that search and baseline are comparable.
-    shared = box(trials, objectives, caps)
-    return ReportData(
+    shared = box(everything, objectives, experiment.caps)
+    made = ReportData(
         name=name,
         created=(created or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC"),
         experiment=experiment,
         environment=dict(environment),
         points=tuple(points.values()),
-        front=tuple(points[trial.number] for trial in search_front),
-        baseline_front=tuple(points[trial.number] for trial in baseline_front),
-        knee=points[knee(search, objectives).number] if search_front else None,
+        front=tuple(points[trial.number] for trial in fronts[0]),
+        observed_front=tuple(points[trial.number] for trial in observed),
+        baseline_front=tuple(points[trial.number] for trial in fronts[1]),
+        knee=points[knee(believed, objectives).number] if fronts[0] else None,
         box=shared,
-        hypervolume=tuple(hypervolume_over_trials(search, objectives, shared).tolist()),
-        baseline_hypervolume=tuple(hypervolume_over_trials(baseline, objectives, shared).tolist()),
-        failed=tuple(sorted((t for t in trials if t.state == "failed"), key=lambda trial: trial.number)),
-        running=sum(trial.state == "running" for trial in trials),
+        hypervolume=tuple(hypervolume_over_trials(believed, objectives, shared).tolist()),
+        baseline_hypervolume=tuple(hypervolume_over_trials(theirs, objectives, shared).tolist()),
+        epochs=tuple(epochs_over_trials(search).tolist()),
+        baseline_epochs=tuple(epochs_over_trials(baseline).tolist()),
+        stopped=_in_state("stopped", trials),
+        continued={trial.continues: trial for trial in trials if trial.continues is not None},
+        references=tuple(_points(compared, set(), tested or {}, belief).values()),
+        luck=luck,
+        failed=_in_state("failed", (*trials, *compared)),
+        running=sum(trial.state == "running" for trial in (*trials, *compared)),
+        belief=belief,
+        beyond=beyond,
     )
+    learned, cost = made.headline
+    ended = [trial for trial in search if trial.state == "complete"]
+    found = chance(ended, front(search, (learned, cost)), learned, cost, beyond.images)
+    answered = comparisons(belief, [*ended, *(point.trial for point in made.references)], learned, cost)
+    return replace(made, comparisons=answered, chance=found)
 
 
-def _points(trials: Sequence[Trial], on_front: set[int], test_top1: Mapping[int, float]) -> dict[int, Point]:
+def _in_state(state: State, trials: Sequence[Trial]) -> tuple[Trial, ...]:
+    return tuple(sorted((trial for trial in trials if trial.state == state), key=lambda trial: trial.number))
+
+
+def _points(
+    trials: Sequence[Trial], on_front: set[int], tested: Mapping[int, Mapping[str, float]], belief: Belief
+) -> dict[int, Point]:
+    def believed(trial: Trial) -> dict[str, Estimate]:
+        found = {axis.name: belief.estimate(trial, axis.name) for axis in belief.objectives}
+        return {name: one for name, one in found.items() if one is not None}
+
     return {
-        trial.number: Point(trial, trial.measurement, trial.number in on_front, test_top1.get(trial.number))
+        trial.number: Point(
+            trial,
+            trial.measurement,
+            trial.number in on_front,
+            tested.get(trial.number, {}),
+            believed(trial),
+            belief.seeds.get(trial.architecture.fingerprint, 1),
+        )
         for trial in sorted(trials, key=lambda trial: trial.number)
         if trial.state == "complete" and trial.measurement is not None
     }
-
-
-def parts_of(architecture: Architecture) -> tuple[Part, ...]:
-    """Return the spatial operators of a network by part: stem, stages, or the fields of a user's own value."""
-    parts: dict[str, list[Any]] = {}
-    for path, operator in architecture.operators:
-        first, *rest = path.split(".")
-        numbered = rest and rest[0].isdigit()
-        name = f"{first.removesuffix('s')} {int(rest[0]) + 1}" if numbered else first
-        parts.setdefault(name, []).append(operator)
-    return tuple(Part(name, tuple(operators)) for name, operators in parts.items())

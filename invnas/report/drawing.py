@@ -5,25 +5,18 @@ The values invnas ships are drawn as what they are; a user's own value is drawn 
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, is_dataclass
 from html import escape
 from itertools import groupby
 from typing import Any
 
-from invnas.architecture import (
-    INVOLUTIONS,
-    Architecture,
-    Bottleneck,
-    Convolution,
-    DeepStem,
-    HybridNet,
-    Involution,
-    LocalAttention,
-    PlainStem,
-    Stage,
-)
+from invnas.architecture import Architecture
+from invnas.blocks import BLOCKS, BasicBlock, Bottleneck, InvertedResidual, PointwiseBlock
 from invnas.choice import children
+from invnas.hybrid import DeepStem, HybridNet, PlainStem, Stage
+from invnas.operators import Convolution, DepthwiseConvolution, Involution, LocalAttention, kind_of
 from invnas.report.units import LOOKS, SOFT
 
 WIDTH = 380
@@ -31,7 +24,6 @@ _ROW = 26
 _GAP = 7
 _INSET = 10
 _FONT = "font-family=\"system-ui, 'Segoe UI', 'Helvetica Neue', 'Liberation Sans', Arial, sans-serif\""
-_COLOURS = {Convolution: LOOKS["convolution"].colour, **dict.fromkeys(INVOLUTIONS, LOOKS["involution"].colour)}
 
 
 def operator_label(operator: Any) -> str:
@@ -49,7 +41,26 @@ def operator_label(operator: Any) -> str:
         return f"attention {_window(operator)} g{operator.group_channels}{end}"
     if isinstance(operator, Convolution):
         return f"conv {_window(operator)}" + (f" g{operator.groups}" if operator.groups > 1 else "")
+    if isinstance(operator, DepthwiseConvolution):
+        return f"depthwise {_window(operator)}"
+    if isinstance(operator, BasicBlock):
+        return f"basic {_window(operator)}"
     return " ".join((type(operator).__name__, _scalars(operator))).strip()
+
+
+def block_label(block: Any) -> str:
+    """Return a short name of a block: its spatial operator, with what widens and gates it.
+
+    >>> block_label(InvertedResidual(DepthwiseConvolution(3), 6, squeeze_ratio=4))
+    'depthwise 3×3 e6 se4'
+    """
+    match block:
+        case InvertedResidual():
+            gate = "" if block.squeeze_ratio is None else f" se{block.squeeze_ratio}"
+            return f"{operator_label(block.spatial)} e{block.expansion}{gate}"
+        case PointwiseBlock():
+            return "conv 1×1"
+    return operator_label(getattr(block, "spatial", block))
 
 
 def summary(architecture: Architecture) -> list[str]:
@@ -60,12 +71,12 @@ def summary(architecture: Architecture) -> list[str]:
         return [operator_label(network), *([_runs(labels)] if labels else [])]
     lines = [f"stem: {_size(network.stem)}, {' + '.join(text for text, _ in _stem_cells(network.stem))}"]
     for i, stage in enumerate(network.stages):
-        labels = [operator_label(getattr(block, "spatial", block)) for block in stage.blocks]
+        labels = [block_label(block) for block in stage.blocks]
         lines.append(f"stage {i + 1}: {_size(stage)}, {_runs(labels) or 'no block'}")
     return lines
 
 
-def draw(architecture: Architecture) -> str:
+def drawing_of(architecture: Architecture) -> str:
     """Return one `<svg>` element, which is also a complete SVG file; all text in it is escaped."""
     canvas = _Canvas()
     network = architecture.network
@@ -76,6 +87,23 @@ def draw(architecture: Architecture) -> str:
     return canvas.svg(f"Drawing of architecture {architecture.fingerprint}")
 
 
+def _width(letter: str) -> float:
+    """Return a generous width of a letter as a share of its size: no font is measured here."""
+    if unicodedata.east_asian_width(letter) in "WF":
+        return 1.05
+    return 0.95 if letter in "WMmw@%…" else 0.74 if letter.isupper() else 0.6
+
+
+def _shortened(text: str, room: float) -> str:
+    """Return a text that fits, cut at its end where it must be."""
+    if sum(map(_width, text)) <= room:
+        return text
+    kept, left = 0, room - _width("…")
+    while kept < len(text) and (left := left - _width(text[kept])) >= 0:
+        kept += 1
+    return text[:kept] + "…"
+
+
 @dataclass
 class _Canvas:
     """Shapes so far, and how far down they reach."""
@@ -84,9 +112,7 @@ class _Canvas:
     shapes: str = ""
 
     def text(self, x: float, y: float, text: str, room: float, size: int = 12, style: str = "") -> None:
-        # No font is measured here; 0.56 of the size is a generous mean width of a character.
-        most = max(int(room / (0.56 * size)), 1)
-        short = text if len(text) <= most else text[: most - 1] + "…"
+        short = _shortened(text, room / size)
         title = f"<title>{escape(text)}</title>" if short != text else ""
         self.shapes += f'<text x="{x:g}" y="{y:g}" font-size="{size}" {style}>{title}{escape(short)}</text>'
 
@@ -124,30 +150,45 @@ def _network(canvas: _Canvas, network: HybridNet) -> None:
     frame = _Frame(canvas, "stem", _size(network.stem))
     canvas.row(_INSET, WIDTH - 2 * _INSET, _stem_cells(network.stem))
     frame.close()
+    channels = getattr(network.stem, "width", 0)
     for i, stage in enumerate(network.stages):
         _arrow(canvas)
-        _stage(canvas, f"stage {i + 1}", stage)
+        _stage(canvas, f"stage {i + 1}", stage, channels)
+        channels = stage.width
     _arrow(canvas)
     _plain(canvas, "global average pool → linear")
 
 
-def _stage(canvas: _Canvas, name: str, stage: Stage) -> None:
+def _stage(canvas: _Canvas, name: str, stage: Stage, channels: int) -> None:
     frame = _Frame(canvas, name, _size(stage))
-    for block, times in _folded(stage.blocks):
+    widths = (channels, *[stage.width] * len(stage.blocks))
+    # Only the middle of an inverted residual depends on what enters: all others are equal wherever they stand.
+    entered = [(b, widths[i] if isinstance(b, InvertedResidual) else 0) for i, b in enumerate(stage.blocks)]
+    for (block, entering), times in _folded(entered):
         note = f"× {times}" if times > 1 else ""
-        if isinstance(block, Bottleneck):
-            middle = stage.width // block.expansion
-            cells = [
-                (f"1×1 → {middle}", ""),
-                (operator_label(block.spatial), _colour(block.spatial)),
-                (f"1×1 → {stage.width}", ""),
-            ]
-            canvas.row(_INSET, WIDTH - 2 * _INSET, cells, note)
+        if isinstance(block, BLOCKS):
+            canvas.row(_INSET, WIDTH - 2 * _INSET, _block_cells(block, entering, stage.width), note)
         else:
             _generic(canvas, note, block, 1)
     if not stage.blocks:
         canvas.row(_INSET, WIDTH - 2 * _INSET, [("no block", "")])
     frame.close()
+
+
+def _block_cells(block: Any, channels: int, width: int) -> list[tuple[str, str]]:
+    last = (f"1×1 → {width}", "")
+    match block:
+        case Bottleneck():
+            spatial = operator_label(block.spatial), _colour(block.spatial)
+            return [(f"1×1 → {width // block.expansion}", ""), spatial, last]
+        case InvertedResidual():
+            middle, spatial = channels * block.expansion, (operator_label(block.spatial), _colour(block.spatial))
+            first = [(f"1×1 → {middle}", "")] if block.expansion > 1 else []
+            gate = [] if block.squeeze_ratio is None else [(f"gate {middle // block.squeeze_ratio}", "")]
+            return [*first, spatial, *gate, last]
+        case BasicBlock():
+            return [(f"conv {_window(block)} → {width}", _colour(block))] * 2
+    return [last]
 
 
 def _size(part: Any) -> str:
@@ -158,7 +199,7 @@ def _size(part: Any) -> str:
 def _stem_cells(stem: Any) -> list[tuple[str, str]]:
     pool = [("max pool 3×3 /2", "")] if getattr(stem, "pool", False) is True else []
     if isinstance(stem, PlainStem):
-        return [(f"conv {_window(stem)} → {stem.width}", _COLOURS[Convolution]), *pool]
+        return [(f"conv {_window(stem)} → {stem.width}", LOOKS["convolution"].colour), *pool]
     if isinstance(stem, DeepStem):
         first, last = (f"3×3 → {stem.width // 2}", ""), (f"3×3 → {stem.width}", "")
         return [
@@ -224,7 +265,7 @@ def _runs(labels: list[str]) -> str:
 
 
 def _colour(value: Any) -> str:
-    return _COLOURS.get(type(value), LOOKS["other"].colour if is_dataclass(value) else "")
+    return LOOKS[kind_of(value)].colour if is_dataclass(value) else ""
 
 
 def _generator(involution: Involution) -> Iterator[str]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from invnas.measurement import OBJECTIVES
-from invnas.report.collect import Point, ReportData
+from invnas.objective import COSTS, HYPERVOLUME, Objective
+from invnas.report.collect import ReportData
 from invnas.report.drawing import summary
-from invnas.report.units import AXES, GRID, INK, LOOKS, SOFT, is_log, limits, show, tick_text, ticks
+from invnas.report.places import OVER, at, band, knee_offset, line, spanned
+from invnas.report.point import Point
+from invnas.report.references import name_of
+from invnas.report.units import GRID, INK, LOOKS, SOFT, limits, ticks
 
 _FONT = {
     "family": "system-ui, 'Segoe UI', 'Helvetica Neue', 'Liberation Sans', Arial, sans-serif",
@@ -26,17 +30,14 @@ def figures(data: ReportData) -> dict[str, Any]:
     return {**panels, "plot-hypervolume": _hypervolume(data)}
 
 
-def at(point: Point, pair: tuple[str, str]) -> list[float]:
-    """Return where a point stands in a panel: accuracy in per cent, costs as they are."""
-    return [100 * point.value(name) if name == "top1" else point.value(name) for name in pair]
-
-
-def _panel(data: ReportData, pair: tuple[str, str]) -> dict[str, Any]:
+def _panel(data: ReportData, pair: tuple[Objective, Objective]) -> dict[str, Any]:
     traces = [_line(data, pair, baseline=True)] if data.baseline_front else []
-    traces += [_line(data, pair, baseline=False)] if data.front else []
+    traces += [*_band(data, pair), _line(data, pair, baseline=False)] if data.front else []
+    traces += [_line(data, pair, baseline=False, observed=True)] if data.front and data.belief.known else []
     for baseline in (True, False):
         for kind in LOOKS:
-            traces += _markers([p for p in data.points if p.kind == kind and p.trial.baseline == baseline], pair, kind)
+            traces += _markers(data, [p for p in data.shown if p.kind == kind and p.trial.baseline == baseline], pair)
+    traces += [_references(data, pair)] if data.references else []
     ring = {"symbol": "circle-open", "size": 21, "color": INK, "line": {"width": 2}}
     traces.append({"x": [], "y": [], "mode": "markers", "marker": ring, "hoverinfo": "skip"})
     layout = _layout(_axis(data, pair[0]), _axis(data, pair[1]))
@@ -45,27 +46,37 @@ def _panel(data: ReportData, pair: tuple[str, str]) -> dict[str, Any]:
     return {"data": traces, "layout": layout}
 
 
-def _line(data: ReportData, pair: tuple[str, str], baseline: bool) -> dict[str, Any]:
-    x, y = zip(*(at(point, pair) for point in data.steps(pair, baseline)), strict=True)
+def _line(
+    data: ReportData, pair: tuple[Objective, Objective], baseline: bool, observed: bool = False
+) -> dict[str, Any]:
+    x, y = zip(*line(data, pair, baseline, observed), strict=True)
     return {
         "x": x,
         "y": y,
         "mode": "lines",
-        "name": "front of the random baseline" if baseline else "front of the search",
+        "name": "observed front" if observed else "front of the random baseline" if baseline else "front of the search",
         "line": {
             "shape": "hv",
-            "width": 1.6,
-            "color": SOFT if baseline else INK,
-            "dash": "dash" if baseline else "solid",
+            "width": 1 if observed else 1.6,
+            "color": SOFT if baseline or observed else INK,
+            "dash": "dot" if observed else "dash" if baseline else "solid",
         },
         "hoverinfo": "skip",
     }
 
 
-def _markers(points: list[Point], pair: tuple[str, str], kind: str) -> list[dict[str, Any]]:
+def _band(data: ReportData, pair: tuple[Objective, Objective]) -> list[dict[str, Any]]:
+    x, low, high = band(data, pair)
+    shared = {"x": x, "mode": "lines", "line": {"shape": "hv", "width": 0}, "hoverinfo": "skip"}
+    name = "95 % band of the front"
+    fill = {"fill": "tonexty", "fillcolor": "rgba(32,33,36,0.09)"}
+    return [{**shared, "y": low, "name": name}, {**shared, **fill, "y": high, "name": name}] if x else []
+
+
+def _markers(data: ReportData, points: list[Point], pair: tuple[Objective, Objective]) -> list[dict[str, Any]]:
     if not points:
         return []
-    look, baseline = LOOKS[kind], points[0].trial.baseline
+    look, baseline = LOOKS[points[0].kind], points[0].trial.baseline
     # The front last, so that it lies on top.
     points = sorted(points, key=lambda point: point.on_front)
     x, y = zip(*(at(point, pair) for point in points), strict=True)
@@ -83,54 +94,59 @@ def _markers(points: list[Point], pair: tuple[str, str], kind: str) -> list[dict
         "name": look.name + (" (baseline)" if baseline else ""),
         "marker": marker,
         "customdata": [point.number for point in points],
-        "text": [_hover(point) for point in points],
+        "text": [_hover(data, point) for point in points],
         "hovertemplate": "%{text}<extra></extra>",
         "hoverlabel": {"align": "left", "bgcolor": "#ffffff", "bordercolor": look.colour, "font": {"color": INK}},
     }
     return [trace]
 
 
-def _hover(point: Point) -> str:
-    measured = point.measurement
-    test = f" (test {show('top1', point.test_top1)})" if point.test_top1 is not None else ""
-    latency = f", {show('latency_ms', measured.latency_ms)}" if measured.latency_ms is not None else ""
+def _references(data: ReportData, pair: tuple[Objective, Objective]) -> dict[str, Any]:
+    x, y = zip(*(at(point, pair) for point in data.references), strict=True)
+    colours = [LOOKS[point.kind].colour for point in data.references]
+    return {
+        "x": x,
+        "y": y,
+        "mode": "markers",
+        "name": "reference",
+        "marker": {"symbol": "star-open", "size": 13, "color": colours, "line": {"width": 1.6}},
+        "customdata": [point.number for point in data.references],
+        "text": [_hover(data, point) for point in data.references],
+        "hovertemplate": "%{text}<extra></extra>",
+        "hoverlabel": {"align": "left", "bgcolor": "#ffffff", "bordercolor": colours, "font": {"color": INK}},
+    }
+
+
+def _hover(data: ReportData, point: Point) -> str:
+    main = data.learned[0]
+    test = f" (test {main.show(point.tested[main.name])})" if main.name in point.tested else ""
+    costs = ", ".join(f"{cost.label} {point.shown(cost)}" for cost in COSTS if cost.name in point.trial.cost)
     lines = [
         f"<b>trial {point.number}</b>, {LOOKS[point.kind].name}"
-        + (", random baseline" if point.trial.baseline else ""),
-        f"top-1 {show('top1', measured.top1)}{test}",
-        f"{show('macs', measured.macs)} multiply-adds, {show('parameters', measured.parameters)} parameters{latency}",
+        + (", random baseline" if point.trial.baseline else "")
+        + (f", reference: {name_of(point.trial.architecture)}" if point.trial.phase == "reference" else ""),
+        f"{main.label} {_told_of(point, main)}{test}",
+        costs,
         *(escape(line if len(line) < 72 else line[:71] + "…") for line in summary(point.trial.architecture)[:6]),
     ]
     return "<br>".join(lines)
 
 
-def knee_offset(data: ReportData, point: Point, pair: tuple[str, str]) -> tuple[int, int]:
-    """Return pixels (right, up) from the knee to its label: to the corner no trial reached, inside the frame."""
-    left, below = (_share(data, point, name) for name in pair)
-    up = 1 if OBJECTIVES[pair[1]] == "maximize" else -1
-    room = 1 - below if up > 0 else below
-    if left > 0.25:
-        return -40, (34 * up if room > 0.15 else 0)
-    # Never straight to the right: there the front goes on.
-    return (4, 64 * up) if room > 0.25 else (14, 30 * up)
+def _told_of(point: Point, objective: Objective) -> str:
+    if objective.name not in point.believed:
+        return point.shown(objective)
+    low, high = (objective.show(end) for end in point.ends(objective))
+    seeds = "" if point.seeds == 1 else f" (one of {point.seeds} seeds)"
+    said = f"believed {objective.show(point.standing(objective))} ({low} to {high})"
+    return f"{said}, measured {point.shown(objective)}{seeds}"
 
 
-def _share(data: ReportData, point: Point, objective: str) -> float:
-    """Return where a point stands on an axis, 0 to 1."""
-    scale = 100 if objective == "top1" else 1
-    low, high = limits([scale * other.value(objective) for other in data.points], objective)
-    value = scale * point.value(objective)
-    if is_log(objective):
-        low, high, value = (math.log10(max(number, 1e-3)) for number in (low, high, value))
-    return (value - low) / (high - low)
-
-
-def _knee(data: ReportData, point: Point, pair: tuple[str, str]) -> dict[str, Any]:
+def _knee(data: ReportData, point: Point, pair: tuple[Objective, Objective]) -> dict[str, Any]:
     x, y = at(point, pair)
     right, up = knee_offset(data, point, pair)
     return {
-        "x": math.log10(x) if is_log(pair[0]) and x > 0 else x,
-        "y": math.log10(y) if is_log(pair[1]) and y > 0 else y,
+        "x": math.log10(x) if pair[0].log and x > 0 else x,
+        "y": math.log10(y) if pair[1].log and y > 0 else y,
         "text": f"knee: trial {point.number}",
         "bgcolor": "rgba(255,255,255,0.8)",
         "ax": right,
@@ -143,21 +159,20 @@ def _knee(data: ReportData, point: Point, pair: tuple[str, str]) -> dict[str, An
     }
 
 
-def _axis(data: ReportData, objective: str) -> dict[str, Any]:
-    scale = 100 if objective == "top1" else 1
-    low, high = limits([scale * point.value(objective) for point in data.points], objective)
+def _axis(data: ReportData, objective: Objective) -> dict[str, Any]:
+    low, high = limits(spanned(data, objective), objective)
     style = {
-        "title": {"text": AXES[objective]},
+        "title": {"text": objective.axis},
         "gridcolor": GRID,
         "linecolor": SOFT,
         "ticks": "outside",
         "tickcolor": SOFT,
         "zeroline": False,
     }
-    if not is_log(objective):
+    if not objective.log:
         return {**style, "range": [low, high]}
     values = ticks(low, high)
-    text = [tick_text(objective, value) for value in values]
+    text = [objective.tick(value) for value in values]
     bounds = [math.log10(low), math.log10(high)]
     return {**style, "type": "log", "range": bounds, "tickvals": values, "ticktext": text}
 
@@ -176,32 +191,62 @@ def _layout(x: dict[str, Any], y: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _corners(curve: Sequence[float]) -> list[int]:
+    """Return where a stepped line of thousands of points changes, and its ends."""
+    if len(curve) <= 1_000:
+        return list(range(len(curve)))
+    last = len(curve) - 1
+    return [i for i, share in enumerate(curve) if i in (0, last) or share != curve[i - 1]]
+
+
 def _hypervolume(data: ReportData) -> dict[str, Any]:
-    traces = []
-    for name, curve, colour, dash in (
-        ("random baseline", data.baseline_hypervolume, SOFT, "dash"),
-        ("search", data.hypervolume, INK, "solid"),
-    ):
-        if curve:
-            trace = {
-                "x": list(range(1, len(curve) + 1)),
-                "y": [100 * share for share in curve],
-                "name": name,
-                "mode": "lines" if len(curve) > 1 else "markers",
-                "line": {"shape": "hv", "width": 2, "color": colour, "dash": dash},
-                "hovertemplate": f"{name}, after %{{x}} trials: %{{y:.1f}} %<extra></extra>",
-            }
-            traces.append(trace)
-    shares = [100 * share for share in (*data.hypervolume, *data.baseline_hypervolume)]
-    longest = max(len(data.hypervolume), len(data.baseline_hypervolume))
+    traces: list[dict[str, Any]] = []
+    x: dict[str, list[list[int]]] = {over: [] for over in OVER}
+    for name, curve, epochs in data.curves:
+        corners = _corners(curve)
+        x["trials"].append([i + 1 for i in corners])
+        x["epochs"].append([epochs[i] for i in corners])
+        colour, dash = (INK, "solid") if name == "search" else (SOFT, "dash")
+        trace = {
+            "x": x["trials"][-1],
+            "y": [curve[i] for i in corners],
+            "name": name,
+            "mode": "lines" if len(curve) > 1 else "markers",
+            "line": {"shape": "hv", "width": 2, "color": colour, "dash": dash},
+            "hovertemplate": _told(name, "trials"),
+        }
+        traces.append(trace)
+    shares = [share for _, curve, _ in data.curves for share in curve]
     style = {"gridcolor": GRID, "linecolor": SOFT, "ticks": "outside", "tickcolor": SOFT, "zeroline": False}
+    few = {"dtick": 1} if max(column[-1] for column in x["trials"]) < 13 else {}
     layout = _layout(
+        {**style, "title": {"text": OVER["trials"]}, "tickformat": "d", **few},
         {
             **style,
-            "title": {"text": "Finished trials"},
-            "tickformat": "d",
-            **({"dtick": 1} if longest < 13 else {}),
+            "title": {"text": "Hypervolume (share of its box)"},
+            "range": limits(shares, HYPERVOLUME),
         },
-        {**style, "title": {"text": "Hypervolume (% of the box)"}, "range": limits(shares, "top1")},
     )
+    if data.epochs_known:
+        layout["updatemenus"] = [_switch(data, x, few)]
+        layout["margin"] = {**layout["margin"], "t": 46}
     return {"data": traces, "layout": {**layout, "hovermode": "x"}}
+
+
+def _told(name: str, over: str) -> str:
+    return f"{name}, after %{{x}} {over}: %{{y:.3f}}<extra></extra>"
+
+
+def _switch(data: ReportData, x: Mapping[str, list[list[int]]], few: Mapping[str, int]) -> dict[str, Any]:
+    """Return two buttons that draw the shares over trials or over epochs."""
+    buttons = []
+    for over, title in OVER.items():
+        told = [_told(name, over) for name, _, _ in data.curves]
+        ticks = few.get("dtick") if over == "trials" else None
+        axis = {"xaxis.title.text": title, "xaxis.dtick": ticks, "xaxis.autorange": True}
+        buttons.append(
+            {"label": f"over {over}", "method": "update", "args": [{"x": x[over], "hovertemplate": told}, axis]}
+        )
+    # To the left: plotly's own buttons lie to the right.
+    place = {"x": 0, "xanchor": "left", "y": 1.03, "yanchor": "bottom", "pad": {}}
+    return {**place, "type": "buttons", "direction": "right", "buttons": buttons, "font": {"size": 12}}

@@ -1,21 +1,33 @@
-"""The tables of the page: where involution is used, the front in numbers, failures, configuration."""
+"""The tables of the page: where involution is used, the front in numbers, what was stopped, failures, configuration."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from html import escape
 from typing import Any
 
-from invnas.architecture import INVOLUTIONS, OPERATORS
-from invnas.report.collect import Part, Point, ReportData
+from invnas.blocks import BasicBlock
+from invnas.measurement import PHASES
+from invnas.objective import COSTS, DASH, Objective
+from invnas.operators import OPERATORS, kind_of
+from invnas.report.collect import ReportData
 from invnas.report.drawing import operator_label
-from invnas.report.units import DASH, LOOKS, NAMES, show
+from invnas.report.point import Point
+from invnas.report.references import name_of
+from invnas.report.sections import Section
+from invnas.report.units import LOOKS
+
+#: Stopped and failed trials that the page lists; trials.csv has all.
+_LISTED = 100
 
 
 def usage(data: ReportData) -> str:
     """Return the operators of the front, one row per architecture, one column per part."""
     if not data.front:
         return empty("The search has no front yet.")
+    learned, spent = data.headline
     names = list(dict.fromkeys(part.name for point in data.front for part in point.parts))
     if not names:
         return empty("The architectures of the front have no spatial operator that invnas knows.")
@@ -24,31 +36,45 @@ def usage(data: ReportData) -> str:
     for point in data.front:
         parts = {part.name: part for part in point.parts}
         cells = "".join(_part(parts.get(name)) for name in names)
-        values = f"<td>{show('macs', point.measurement.macs)}</td><td>{show('top1', point.measurement.top1)}</td>"
+        values = f"<td>{point.shown(spent)}</td><td>{learned.show(point.standing(learned))}</td>"
         rows += f'<tr data-trial="{point.number}"><td>{_button(point)}</td>{values}{cells}</tr>'
     means = "".join(f'<td class="part">{_mean(data.front, name)}</td>' for name in names)
+    foot = f'<tr><td colspan="3">mean share on the front</td>{means}</tr>{_prior(data, names)}'
     note = (
         "One row per architecture of the front, cheapest first. Each block is a spatial operator with its kernel size: "
-        '<span class="chip convolution">3</span> convolution, <span class="chip involution">7</span> involution. '
-        "The percentage, and the depth of the tint, is the share of involution."
+        '<span class="chip convolution">3</span> convolution, <span class="chip involution">7</span> involution; '
+        "a name is an operator of your own. "
+        "The percentage, and the depth of the tint, is the share of involution. "
+        "Below: what draws of the space hold that nobody chose; only a difference from them says something."
     )
     return (
-        f'<p class="note">{note}</p><div class="scroll"><table class="usage"><thead><tr><th>trial</th><th>FLOPs</th>'
-        f"<th>top-1</th>{head}</tr></thead><tbody>{rows}</tbody>"
-        f'<tfoot><tr><td colspan="3">mean share</td>{means}</tr></tfoot></table></div>'
+        f'<p class="note">{note}</p><div class="scroll"><table class="usage"><thead><tr><th>trial</th>'
+        f"<th>{spent.label}</th><th>{learned.label}</th>{head}</tr></thead><tbody>{rows}</tbody>"
+        f"<tfoot>{foot}</tfoot></table></div>"
     )
 
 
-def _part(part: Part | None) -> str:
+def _prior(data: ReportData, names: Iterable[str]) -> str:
+    prior, rows = data.beyond.prior, ""
+    for i, what in enumerate(("drawn uniformly over architectures", "drawn uniformly over the options of each choice")):
+        shares = [prior.get(name, (math.nan, math.nan))[i] for name in names]
+        cells = "".join(
+            f'<td class="part"><span class="share">{DASH if math.isnan(share) else f"{100 * share:.0f} %"}</span></td>'
+            for share in shares
+        )
+        rows += f'<tr><td colspan="3">{what}</td>{cells}</tr>' if prior else ""
+    return rows
+
+
+def _part(part: Section | None) -> str:
     if part is None:
         return f'<td class="part">{DASH}</td>'
     chips = ""
     for operator in part.operators:
-        kind = "involution" if isinstance(operator, INVOLUTIONS) else "convolution"
-        known = isinstance(operator, OPERATORS)
+        kind, known = kind_of(operator), isinstance(operator, (*OPERATORS, BasicBlock))
         text = str(operator.kernel_size) if known else type(operator).__name__
         title = escape(operator_label(operator))
-        chips += f'<span class="chip {kind if known else ""}" title="{title}">{escape(text)}</span>'
+        chips += f'<span class="chip {kind}" title="{title}">{escape(text)}</span>'
     tint = f"background: rgba(196, 78, 0, {0.16 * part.share:.3f})"
     inside = f'<span class="share">{100 * part.share:.0f} %</span><span class="chips">{chips}</span>'
     return f'<td class="part" style="{tint}">{inside}</td>'
@@ -63,29 +89,47 @@ def tables(data: ReportData) -> str:
     """Return the front in numbers, and all complete trials below it."""
     if not data.points:
         return empty("No trial is complete, so there is nothing to list.")
-    tested = any(point.test_top1 is not None for point in data.front)
+    tested = any(point.tested for point in data.front)
     note = "Sorted by FLOPs (multiply-adds of one image). Test accuracy was measured once, after the search."
     front = _table(data.front, data) if data.front else empty("The search has no complete trial.")
-    everything = (
-        f"<details><summary>Complete trials, all {len(data.points)}</summary>{_table(data.points, data)}</details>"
+    all_of_them = len(data.shown) == len(data.points)
+    which = f"all {len(data.points)}" if all_of_them else f"{len(data.shown)} of {len(data.points)}"
+    rest = "" if all_of_them else '<p class="note">The fronts and an even sample; all are in trials.csv.</p>'
+    everything = f"<details><summary>Complete trials, {which}</summary>{rest}{_table(data.shown, data)}</details>"
+    compared = f"<h3>References</h3>{_references(data)}" if data.references else ""
+    return f'<p class="note">{note if tested else note.split(". ")[0] + "."}</p>{front}{compared}{everything}'
+
+
+def _references(data: ReportData) -> str:
+    shown = (*data.learned, *COSTS)
+    rows = ""
+    for point in sorted(data.references, key=lambda point: (point.trial.cost.macs, point.number)):
+        cells = "".join(f"<td>{point.shown(axis)}</td>" for axis in shown)
+        name = f'<td class="text">{escape(name_of(point.trial.architecture))}</td>'
+        rows += f'<tr data-trial="{point.number}"><td>{_button(point)}</td>{name}{cells}</tr>'
+    head = "".join(f"<th>{axis.label}</th>" for axis in shown)
+    return (
+        '<p class="note">Trained by the same recipe and seed, shown to no sampler, on no front.</p><div class="scroll">'
+        f'<table><thead><tr><th>trial</th><th class="text">network</th>{head}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
     )
-    return f'<p class="note">{note if tested else note.split(". ")[0] + "."}</p>{front}{everything}'
 
 
 def _table(points: Iterable[Point], data: ReportData) -> str:
-    columns: dict[str, Any] = {"test top-1": lambda point: show("top1", point.test_top1)}
-    columns["top-1"] = lambda point: show("top1", point.measurement.top1)
-    columns["top-5"] = lambda point: show("top1", point.measurement.top5)
-    for name in ("macs", "parameters", "activation_bytes", "latency_ms"):
-        columns[NAMES[name]] = lambda point, name=name: show(name, getattr(point.measurement, name))
-    ordered = sorted(points, key=lambda point: (point.measurement.macs, point.number))
+    columns: dict[str, Callable[[Point], str]] = {
+        **{f"{axis.label} believed": partial(believed, axis) for axis in data.belief.objectives},
+        **{f"test {axis.label}": partial(_tested, axis) for axis in data.learned},
+        **{axis.label: partial(_shown, axis) for axis in (*data.learned, *COSTS)},
+        "seeds": lambda point: str(point.seeds),
+    }
+    ordered = sorted(points, key=lambda point: (point.trial.cost.macs, point.number))
     columns = {name: cell for name, cell in columns.items() if any(cell(point) != DASH for point in ordered)}
     head = "".join(f"<th>{name}</th>" for name in columns)
     baseline = any(point.trial.baseline for point in ordered)
     rows = ""
     for point in ordered:
         cells = "".join(f"<td>{escape(cell(point))}</td>" for cell in columns.values())
-        origin = f'<td class="text">{"random baseline" if point.trial.baseline else "search"}</td>' if baseline else ""
+        origin = f'<td class="text">{PHASES[point.trial.phase]}</td>' if baseline else ""
         knee = " (knee)" if data.knee and point.number == data.knee.number else ""
         kind = f'<td class="text"><span class="kind {point.kind}">{LOOKS[point.kind].name}</span>{knee}</td>'
         rows += f'<tr data-trial="{point.number}"><td>{_button(point)}</td>{kind}{cells}{origin}</tr>'
@@ -96,8 +140,55 @@ def _table(points: Iterable[Point], data: ReportData) -> str:
     )
 
 
+def believed(axis: Objective, point: Point) -> str:
+    """Return what is believed of a point with its band, a dash where that is what was measured."""
+    if axis.name not in point.believed:
+        return DASH
+    low, high = (axis.show(end) for end in point.ends(axis))
+    return f"{axis.show(point.standing(axis))} ({low} to {high})"
+
+
+def _tested(axis: Objective, point: Point) -> str:
+    return axis.show(point.tested.get(axis.name))
+
+
+def _shown(axis: Objective, point: Point) -> str:
+    return point.shown(axis)
+
+
 def _button(point: Point) -> str:
     return f'<button type="button" class="trial" data-trial="{point.number}">{point.number}</button>'
+
+
+def stopped(data: ReportData) -> str:
+    """Return the stopped trials with the budget they had, what they reached in it, and who continues them."""
+    if not data.stopped:
+        return '<p class="note">No trial was stopped early.</p>'
+    shown = (*data.learned, data.headline[1])
+    rows = ""
+    for trial in data.stopped[:_LISTED]:
+        assert trial.measurement is not None
+        kind = trial.architecture.kind
+        values = "".join(f"<td>{axis.show(trial.value(axis.name))}</td>" for axis in shown)
+        by = data.continued.get(trial.number)
+        rows += (
+            f'<tr><td>{trial.number}</td><td class="text"><span class="kind {kind}">{LOOKS[kind].name}</span></td>'
+            f"<td>{trial.measurement.epochs} of {trial.measurement.planned_epochs}</td>{values}"
+            f'<td class="text">{DASH if by is None else f"trial {by.number} ({by.state})"}</td></tr>'
+        )
+    note = (
+        "Ended early by the stopper. What stands here is what they had reached by then, so none of them is "
+        "on a front; one that was continued goes on as a trial of its own."
+    )
+    columns = "".join(f"<th>{axis.label}</th>" for axis in shown)
+    head = f'<th>trial</th><th class="text">operators</th><th>epochs</th>{columns}<th class="text">continued by</th>'
+    return f'<p class="note">{note}</p>{_listed(head, rows, len(data.stopped))}'
+
+
+def _listed(head: str, rows: str, number: int) -> str:
+    more = number - _LISTED
+    rest = f'<p class="note">The first {_LISTED}; {more} more are in trials.csv.</p>' if more > 0 else ""
+    return f'{rest}<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
 
 
 def failed(data: ReportData) -> str:
@@ -105,12 +196,12 @@ def failed(data: ReportData) -> str:
     if not data.failed:
         return '<p class="note">No trial failed.</p>'
     rows = "".join(
-        f'<tr><td>{trial.number}</td><td class="text">{"random baseline" if trial.baseline else "search"}</td>'
+        f'<tr><td>{trial.number}</td><td class="text">{PHASES[trial.phase]}</td>'
         f'<td class="text long">{escape(trial.reason)}</td></tr>'
-        for trial in data.failed
+        for trial in data.failed[:_LISTED]
     )
     head = '<th>trial</th><th class="text">found by</th><th class="text">reason</th>'
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    return _listed(head, rows, len(data.failed))
 
 
 def configuration(data: ReportData) -> str:

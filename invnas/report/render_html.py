@@ -10,13 +10,18 @@ from importlib.resources import files
 from pathlib import Path
 
 from invnas.errors import MissingExtra
+from invnas.features import chosen
 from invnas.measurement import MAC_CONVENTION
-from invnas.report import html_tables
+from invnas.objective import HYPERVOLUME, Objective
+from invnas.report import html_belief, html_tables
 from invnas.report.collect import ReportData
-from invnas.report.drawing import draw
-from invnas.report.figures import at, figures
-from invnas.report.panel import chosen, facts
-from invnas.report.units import AXES, LOOKS, NAMES, show
+from invnas.report.drawing import drawing_of
+from invnas.report.figures import figures
+from invnas.report.panel import facts
+from invnas.report.places import at
+from invnas.report.point import Point
+from invnas.report.references import verdict
+from invnas.report.units import LOOKS
 
 
 def write(data: ReportData, folder: Path) -> Path:
@@ -48,10 +53,14 @@ def render(data: ReportData) -> str:
         "figures": _figures(data),
         "front_title": escape(_title(data)),
         "front": _front(data),
+        "answers": html_belief.answers(data),
+        "belief": html_belief.belief(data),
+        "retrained": html_belief.retrained(data),
         "hypervolume": _hypervolume(data),
         "usage": html_tables.usage(data),
         "table": html_tables.tables(data),
         "drawings": _drawings(data),
+        "stopped": html_tables.stopped(data),
         "failed": html_tables.failed(data),
         "configuration": html_tables.configuration(data),
         "templates": _templates(data),
@@ -62,26 +71,27 @@ def render(data: ReportData) -> str:
     return re.sub(r"<!--(\w+)-->", lambda match: parts[match[1]], page)
 
 
-def _plain(objective: str) -> str:
-    return AXES[objective].split(" (")[0].removesuffix(" on validation").removesuffix(" of one image")
+def _plain(objective: Objective) -> str:
+    return objective.title.split(" (")[0].removesuffix(" on validation").removesuffix(" of one image")
 
 
 def _title(data: ReportData) -> str:
-    first, *others = data.objectives
-    if "top1" in others:
-        return "Top-1 accuracy versus " + " and ".join(NAMES[name] for name in (first, *others) if name != "top1")
-    return f"{_plain(first)} versus {' and '.join(NAMES[name] for name in others)}"
+    first = next((axis for axis in data.objectives if axis.source == "learned"), data.objectives[0])
+    others = " and ".join(axis.label for axis in data.objectives if axis is not first)
+    return f"{_plain(first)} versus {others}"
 
 
-def _legend(data: ReportData, lines: Mapping[str, bool], kinds: bool) -> str:
-    """Return the key of a figure: a line (dashed or not) and its name, then the kinds that occur."""
-    items = [f'<span><i class="line{" dashed" if dashed else ""}"></i>{name}</span>' for name, dashed in lines.items()]
-    present = {point.kind for point in data.points} if kinds else set()
+def _legend(data: ReportData, lines: Mapping[str, str], kinds: bool) -> str:
+    """Return the key of a figure: a line (dashed, dotted or neither) and its name, then the kinds that occur."""
+    items = [f'<span><i class="line {style}"></i>{name}</span>' for name, style in lines.items()]
+    present = {point.kind for point in data.drawn} if kinds else set()
     items += [
         f'<span><b class="{kind}">{look.glyph}</b>{look.name}</span>' for kind, look in LOOKS.items() if kind in present
     ]
     if kinds and data.baseline_front:
         items.append("<span><b>○</b>hollow: random baseline</span>")
+    if kinds and data.references:
+        items.append("<span><b>☆</b>star: reference architecture</span>")
     return f'<p class="legend">{"".join(items)}</p>'
 
 
@@ -90,65 +100,109 @@ def _lead(data: ReportData) -> str:
     baseline = len(data.points) - len(search)
     counts = [f"{len(search)} architecture{'' if len(search) == 1 else 's'} trained by the search"]
     counts += [f"{baseline} by the random baseline"] if baseline else []
+    continued = f", {len(data.continued)} of them continued" if data.continued else ""
+    counts += [f"{len(data.stopped)} stopped early{continued}"] if data.stopped else []
+    counts += [f"{len(data.references)} references"] if data.references else []
     counts += [f"{len(data.failed)} failed"] if data.failed else []
     counts += [f"{data.running} not finished"] if data.running else []
     return escape(
         f"Space {experiment.space}, images from {experiment.data.class_path}, sampler {experiment.sampler}, "
-        f"seed {experiment.seed}. {', '.join(counts)}. Written {data.created}."
+        f"seed {experiment.seed}. {', '.join(counts)}.{_sizes(data)} Written {data.created}."
     )
+
+
+def _sizes(data: ReportData) -> str:
+    """Return how many images and seeds stand behind the numbers."""
+    further = sum(seeds > 1 for seeds in data.belief.seeds.values())
+    seeds = f"One seed each, {further} architectures with further ones." if further else "One seed each."
+    sizes = data.beyond.sizes
+    ended = f" The search was ended, {data.beyond.ended}." if data.beyond.ended else ""
+    return f" {sizes[0].upper()}{sizes[1:]}. {seeds}{ended}" if sizes else f" {seeds}{ended}"
 
 
 def _figures(data: ReportData) -> str:
     shown: list[tuple[str, str]] = []
     if data.front and data.knee:
-        best = max(data.front, key=lambda point: point.measurement.top1)
+        learned, spent = data.headline
+        best = max(data.front, key=lambda point: learned.sign * point.standing(learned))
+        how = "believed" if learned in data.belief.objectives else "on validation"
         shown += [
-            (f"best top-1 on validation (trial {best.number})", show("top1", best.measurement.top1)),
-            (f"top-1 of the knee (trial {data.knee.number})", show("top1", data.knee.measurement.top1)),
-            ("multiply-adds of the knee", show("macs", data.knee.measurement.macs)),
+            (f"best {learned.label} {how} (trial {best.number})", _with_band(best, learned)),
+            (f"{learned.label} of the knee (trial {data.knee.number})", _with_band(data.knee, learned)),
+            (f"{spent.label} of the knee", data.knee.shown(spent)),
             ("architectures on the front", str(len(data.front))),
-            ("hypervolume of the search", show("top1", data.hypervolume[-1])),
+            ("hypervolume of the search", HYPERVOLUME.show(data.hypervolume[-1])),
         ]
         if data.baseline_hypervolume:
-            shown.append(("hypervolume of the random baseline", show("top1", data.baseline_hypervolume[-1])))
+            shown.append(("hypervolume of the random baseline", HYPERVOLUME.show(data.baseline_hypervolume[-1])))
     return "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in shown)
+
+
+def _with_band(point: Point, axis: Objective) -> str:
+    low, high = point.ends(axis)
+    half = (high - low) / 2
+    if not half:
+        return point.shown(axis)
+    return (
+        f"{axis.show(point.standing(axis))} ± {100 * half:.1f}"
+        if axis.unit == "share"
+        else (f"{axis.show(point.standing(axis))} ± {half:.2g}")
+    )
 
 
 def _front(data: ReportData) -> str:
     if not data.points:
         return html_tables.empty("No trial is complete, so there is no front to show.")
-    lines = {"front of the search": False} if data.front else {}
-    lines |= {"front of the random baseline": True} if data.baseline_front else {}
+    lines = {"front of the search": ""} if data.front else {}
+    lines |= {"observed front": "dotted"} if data.front and data.belief.known else {}
+    lines |= {"front of the random baseline": "dashed"} if data.baseline_front else {}
     plots = _legend(data, lines, kinds=True) + "".join(
-        f'<h3>{escape(_plain(pair[1]))} versus {escape(NAMES[pair[0]])}</h3><div class="plot" id="plot-{i}"></div>'
+        f'<h3>{escape(_plain(pair[1]))} versus {escape(pair[0].label)}</h3><div class="plot" id="plot-{i}"></div>'
         if len(data.panels) > 1
         else f'<div class="plot" id="plot-{i}"></div>'
         for i, pair in enumerate(data.panels)
     )
     single = " There is one architecture only." if len(data.points) == 1 else ""
     three = " Each line is the front of its two objectives alone; full colour marks the front of all three."
+    sample = f" Of the others {len(data.shown)} of {len(data.points)} are drawn." if data.shown != data.points else ""
+    believed = (
+        "The front is that of what architectures are believed to reach on average over seeds, its band 95 % of that "
+        "mean; dotted is the front by what single trainings measured, and pale points stand where they measured. "
+        if data.belief.known
+        else ""
+    )
     note = (
         "Full colour: on the front. Pale: beaten by another architecture. Click a point to see its architecture. "
-        f"Accuracy is that of the validation images.{three if len(data.panels) > 1 else ''}{single}"
+        f"{believed}Accuracy is that of the validation images.{three if len(data.panels) > 1 else ''}{single}{sample}"
     )
     return (
-        f'<p class="note">{escape(note)} {escape(MAC_CONVENTION)}.</p><div class="split"><div>{plots}</div>'
+        f'{_verdict(data)}<p class="note">{escape(note)} {escape(MAC_CONVENTION)}.</p>'
+        f'<div class="split"><div>{plots}</div>'
         '<aside id="panel" aria-live="polite"><p class="note">Click a point to see its architecture.</p></aside></div>'
     )
+
+
+def _verdict(data: ReportData) -> str:
+    said = verdict(data)
+    return f'<p class="verdict"><strong>{escape(said)}</strong></p>' if said else ""
 
 
 def _hypervolume(data: ReportData) -> str:
     if not data.points:
         return html_tables.empty("No trial is complete, so nothing is covered yet.")
     pairs = zip(data.objectives, data.box.worst, data.box.best, strict=True)
-    edges = "; ".join(f"{NAMES[name]} from {show(name, worst)} to {show(name, best)}" for name, worst, best in pairs)
+    edges = "; ".join(f"{axis.label} from {axis.show(worst)} to {axis.show(best)}" for axis, worst, best in pairs)
+    how = ", by what is believed now" if data.belief.known else ""
     baseline = "" if data.baseline_hypervolume else " This run has no random baseline to compare with."
     note = (
-        f"Share of a fixed box that the front dominates, costs on a logarithm. The box: {edges} (worst to best). "
-        f"A failed trial counts as a trial and adds nothing.{baseline}"
+        f"Share of a box that the front dominates{how}, costs on a logarithm. It is no accuracy. The box is that of "
+        f"what this run has seen so far: {edges} (worst to best); when the run goes on it may grow, so shares of "
+        "different moments or runs are not to be compared. "
+        "A failed or stopped trial counts as a trial and adds nothing; its epochs count, and one that continues a "
+        f"stopped one counts the epochs it adds.{baseline}"
     )
-    lines = {"search": False} if data.hypervolume else {}
-    lines |= {"random baseline": True} if data.baseline_hypervolume else {}
+    lines = {"search": ""} if data.hypervolume else {}
+    lines |= {"random baseline": "dashed"} if data.baseline_hypervolume else {}
     legend = _legend(data, lines, kinds=False)
     return f'<p class="note">{escape(note)}</p>{legend}<div class="plot low" id="plot-hypervolume"></div>'
 
@@ -156,12 +210,12 @@ def _hypervolume(data: ReportData) -> str:
 def _drawings(data: ReportData) -> str:
     if not data.front:
         return html_tables.empty("The search has no front yet.")
-    shown = ""
+    shown, (learned, spent) = "", data.headline
     for point in data.front:
-        values = f"{show('top1', point.measurement.top1)}, {show('macs', point.measurement.macs)} multiply-adds"
+        values = f"{learned.show(point.standing(learned))}, {spent.label} {point.shown(spent)}"
         shown += (
             f'<figure id="drawing-{point.number}"><h3>Trial {point.number}</h3><figcaption>{LOOKS[point.kind].name}, '
-            f"{values}</figcaption>{draw(point.trial.architecture)}</figure>"
+            f"{values}</figcaption>{drawing_of(point.trial.architecture)}</figure>"
         )
     note = (
         "Cheapest first. inv 7×7 g8 r2 is an involution with a 7×7 kernel, 8 channels per group and reduction ratio 2; "
@@ -173,21 +227,21 @@ def _drawings(data: ReportData) -> str:
 
 def _templates(data: ReportData) -> str:
     on_page = {point.number for point in data.front}
-    hidden = (point for point in data.points if point.number not in on_page)
-    return "".join(f'<template id="drawing-{p.number}">{draw(p.trial.architecture)}</template>' for p in hidden)
+    hidden = (point for point in (*data.shown, *data.references) if point.number not in on_page)
+    return "".join(f'<template id="drawing-{p.number}">{drawing_of(p.trial.architecture)}</template>' for p in hidden)
 
 
 def _data(data: ReportData) -> str:
     trials = {
         point.number: {
             "title": f"Trial {point.number}: {LOOKS[point.kind].name}",
-            "facts": facts(point),
+            "facts": facts(data, point),
             "decisions": [
-                [path, chosen(point.trial.architecture, path, i)] for path, i in point.trial.decisions.items()
+                [path, chosen(point.trial.architecture.network, path, i)] for path, i in point.trial.decisions.items()
             ],
             "at": [at(point, pair) for pair in data.panels],
         }
-        for point in data.points
+        for point in (*data.shown, *data.references)
     }
     selected = data.knee.number if data.knee else data.points[0].number if data.points else None
     text = json.dumps({"figures": figures(data), "trials": trials, "selected": selected}, separators=(",", ":"))

@@ -1,16 +1,18 @@
-"""The pictures front, hypervolume and involution_usage as PNG and SVG, without global state of matplotlib."""
+"""The pictures front, hypervolume (over trials, over epochs) and involution_usage; no global state of matplotlib."""
 
 from __future__ import annotations
 
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from invnas.errors import MissingExtra
 from invnas.measurement import MAC_CONVENTION
-from invnas.report.collect import Point, ReportData
-from invnas.report.figures import at, knee_offset
-from invnas.report.units import AXES, GRID, INK, LOOKS, SOFT, is_log, limits, show, tick_text, ticks
+from invnas.objective import Objective
+from invnas.report.collect import ReportData
+from invnas.report.places import COVERED, OVER, at, band, knee_offset, line, spanned
+from invnas.report.point import Point
+from invnas.report.units import GRID, INK, LOOKS, SOFT, limits, ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +34,7 @@ STYLE: Any = {
 
 
 def write(data: ReportData, folder: Path) -> None:
-    """Write front, hypervolume and involution_usage as .png and .svg into a folder.
+    """Write front, hypervolume, hypervolume_epochs and involution_usage as .png and .svg into a folder.
 
     Raises:
         MissingExtra: If matplotlib is not installed.
@@ -45,6 +47,7 @@ def write(data: ReportData, folder: Path) -> None:
         for name, figure in (
             ("front", front(data)),
             ("hypervolume", hypervolume(data)),
+            ("hypervolume_epochs", hypervolume(data, over="epochs")),
             ("involution_usage", involution_usage(data)),
         ):
             figure.savefig(folder / f"{name}.png", dpi=150)
@@ -64,6 +67,9 @@ def front(data: ReportData) -> Figure:
         axes.grid(color=GRID)
         for baseline in (True, False):
             _panel(data, axes, pair, baseline)
+        for point in data.references:
+            look: Any = {"markerfacecolor": "none", "markeredgecolor": LOOKS[point.kind].colour, "zorder": 5}
+            axes.plot(*at(point, pair), "*", linestyle="none", markersize=11, **look)
         if data.knee:
             _knee(data, data.knee, axes, pair)
     figure.legend(handles=_handles(data), loc="outside upper left", ncols=3 * count, frameon=False, fontsize=9)
@@ -71,7 +77,7 @@ def front(data: ReportData) -> Figure:
     return figure
 
 
-def _knee(data: ReportData, point: Point, axes: Axes, pair: tuple[str, str]) -> None:
+def _knee(data: ReportData, point: Point, axes: Axes, pair: tuple[Objective, Objective]) -> None:
     x, y = at(point, pair)
     right, up = knee_offset(data, point, pair)
     axes.plot(x, y, "o", markersize=15, markerfacecolor="none", markeredgecolor=INK, zorder=5)
@@ -93,70 +99,87 @@ def _handles(data: ReportData) -> list[Line2D]:
     from matplotlib.lines import Line2D
 
     handles = []
-    present = {point.kind for point in data.points}
+    present = {point.kind for point in data.drawn}
     for kind in (kind for kind in LOOKS if kind in present):
         look = LOOKS[kind]
         style: Any = {"marker": look.matplotlib, "color": look.colour, "linestyle": "none"}
         handles.append(Line2D([], [], markeredgecolor="#ffffff", markersize=8, label=look.name, **style))
     if data.front:
-        handles.append(Line2D([], [], color=INK, linewidth=1.3, label="front of the search"))
+        name = "front of the search, as believed" if data.belief.known else "front of the search"
+        handles.append(Line2D([], [], color=INK, linewidth=1.3, label=name))
+    if data.front and data.belief.known:
+        handles.append(Line2D([], [], color=INK, alpha=0.12, linewidth=7, label="its 95 % band"))
+        handles.append(Line2D([], [], color=SOFT, linestyle=":", linewidth=1.1, label="observed front"))
     if data.baseline_front:
         style = {"color": SOFT, "markerfacecolor": "none"}
         handles.append(Line2D([], [], linestyle="--", linewidth=1.3, label="front of the random baseline", **style))
         handles.append(Line2D([], [], linestyle="none", marker="o", label="hollow: random baseline", **style))
+    if data.references:
+        star: Any = {"marker": "*", "markersize": 11, "markerfacecolor": "none", "markeredgecolor": SOFT}
+        handles.append(Line2D([], [], linestyle="none", label="star: reference architecture", **star))
     return handles
 
 
-def _panel(data: ReportData, axes: Axes, pair: tuple[str, str], baseline: bool) -> None:
-    steps = [at(point, pair) for point in data.steps(pair, baseline)]
+def _panel(data: ReportData, axes: Axes, pair: tuple[Objective, Objective], baseline: bool) -> None:
+    steps = line(data, pair, baseline)
     if steps:
         colour, dashes = (SOFT, "--") if baseline else (INK, "-")
         axes.step(*zip(*steps, strict=True), dashes, where="post", color=colour, linewidth=1.3)
+    if steps and not baseline and data.belief.known:
+        x, low, high = band(data, pair)
+        axes.fill_between(x, low, high, step="post", color=INK, alpha=0.09, linewidth=0)
+        observed = line(data, pair, baseline, observed=True)
+        axes.step(*zip(*observed, strict=True), ":", where="post", color=SOFT, linewidth=1.1)
+    alike: dict[tuple[str, bool], list[Point]] = {}
     for point in data.points:
         if point.trial.baseline == baseline:
-            look = LOOKS[point.kind]
-            axes.plot(
-                *at(point, pair),
-                look.matplotlib,
-                markersize=look.size * (7.5 if point.on_front and not baseline else 5.5),
-                markerfacecolor="none" if baseline else look.colour,
-                markeredgecolor=look.colour if baseline else "#ffffff",
-                markeredgewidth=0.8,
-                alpha=(0.8 if baseline else 1.0) if point.on_front else 0.35,
-                zorder=4 if point.on_front else 3,
-            )
+            alike.setdefault((point.kind, point.on_front), []).append(point)
+    for (kind, on_front), points in alike.items():
+        look = LOOKS[kind]
+        axes.plot(
+            *zip(*(at(point, pair) for point in points), strict=True),
+            look.matplotlib,
+            linestyle="none",
+            markersize=look.size * (7.5 if on_front and not baseline else 5.5),
+            markerfacecolor="none" if baseline else look.colour,
+            markeredgecolor=look.colour if baseline else "#ffffff",
+            markeredgewidth=0.8,
+            alpha=(0.8 if baseline else 1.0) if on_front else 0.35,
+            zorder=4 if on_front else 3,
+            rasterized=len(points) > 1_000,  # one picture instead of thousands of paths in the SVG
+        )
 
 
-def _axis(data: ReportData, axes: Axes, objective: str, which: str) -> None:
-    scale = 100 if objective == "top1" else 1
-    low, high = limits([scale * point.value(objective) for point in data.points], objective)
+def _axis(data: ReportData, axes: Axes, objective: Objective, which: str) -> None:
+    low, high = limits(spanned(data, objective), objective)
     axis = axes.xaxis if which == "x" else axes.yaxis
-    if is_log(objective):
+    if objective.log:
         axes.set(**{f"{which}scale": "log"})
         values = ticks(low, high)
-        axis.set_ticks(values, [tick_text(objective, value) for value in values])
+        axis.set_ticks(values, [objective.tick(value) for value in values])
         axis.set_ticks([], minor=True)
-    axes.set(**{f"{which}lim": (low, high), f"{which}label": AXES[objective]})
+    axes.set(**{f"{which}lim": (low, high), f"{which}label": objective.axis})
 
 
-def hypervolume(data: ReportData) -> Figure:
-    """Return the share of the box covered after each trial."""
+def hypervolume(data: ReportData, over: Literal["trials", "epochs"] = "trials") -> Figure:
+    """Return the share of the box covered after each trial, over the number of trials or the epochs spent on them."""
     from matplotlib.ticker import MaxNLocator
 
     figure = _figure(7.2, 3.8)
-    curves = [("random baseline", data.baseline_hypervolume, SOFT, "--"), ("search", data.hypervolume, INK, "-")]
     if not data.points:
         return _sentence(figure, "No trial is complete, so nothing is covered yet.")
+    if over == "epochs" and not data.epochs_known:
+        return _sentence(figure, "The epochs of these trials are not known.")
     axes = figure.add_subplot()
-    for name, shares, colour, dashes in curves:
-        if shares:
-            marker = "o" if len(shares) == 1 else ""
-            x = range(1, len(shares) + 1)
-            axes.step(x, [100 * s for s in shares], dashes + marker, where="post", color=colour, label=name)
+    for name, shares, epochs in data.curves:
+        colour, dashes = (INK, "-") if name == "search" else (SOFT, "--")
+        marker = "o" if len(shares) == 1 else ""
+        x = epochs if over == "epochs" else range(1, len(shares) + 1)
+        axes.step(x, shares, dashes + marker, where="post", color=colour, label=name)
     axes.grid(color=GRID)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.margins(x=0.01)
-    axes.set(xlabel="Finished trials", ylabel="Hypervolume (% of the box)")
+    axes.set(xlabel=OVER[over], ylabel=COVERED)
     axes.legend(loc="lower right", frameon=False)
     return figure
 
@@ -179,12 +202,13 @@ def involution_usage(data: ReportData) -> Figure:
 
     colours = LinearSegmentedColormap.from_list("share", ["#f1f3f4", "#f3c9a6", LOOKS["involution"].colour])
     image = axes.imshow(shares, cmap=colours, vmin=0, vmax=1, aspect="auto")
-    labels = [f"{show('macs', point.measurement.macs)}\n{show('top1', point.measurement.top1)}" for point in data.front]
+    learned, spent = data.headline
+    labels = [f"{point.shown(spent)}\n{learned.show(point.standing(learned))}" for point in data.front]
     crowded = len(labels) * 0.6 > figure.get_figwidth() - 2
     axes.set_xticks(range(len(labels)), labels, fontsize=8, rotation=90 if crowded else 0)
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel(
-        "Front, cheapest first: FLOPs (multiply-adds) and top-1. In a cell: kernel sizes of its involutions"
+        f"Front, cheapest first: {spent.label} and {learned.label}. In a cell: kernel sizes of its involutions"
     )
     # White lines between the cells.
     axes.set_xticks([x + 0.5 for x in range(len(labels) - 1)], minor=True)

@@ -3,60 +3,88 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from invnas.measurement import Trial
-from invnas.report.collect import Point, ReportData
+from invnas.measurement import PHASES, Trial
+from invnas.objective import COSTS
+from invnas.report.collect import ReportData
+from invnas.report.point import Point
 
-_COLUMNS = (
-    "trial", "found_by", "state", "kind", "on_front", "test_top1", "top1", "top5", "loss", "macs", "parameters",
-    "activation_bytes", "latency_ms", "epochs", "train_seconds", "backend", "device", "fingerprint", "reason",
-    "architecture",
-)  # fmt: skip
+#: What stands behind the name of a learned objective: what is believed of it, and the 95 % band of that mean.
+_ENDS = ("_believed", "_low", "_high")
+_COSTS = tuple(cost.name for cost in COSTS)
 
 
 def write(data: ReportData, folder: Path) -> None:
-    """Write front.csv (the front of the search by FLOPs) and trials.csv (every finished trial by number)."""
-    cheapest_first = sorted(data.front, key=lambda point: (point.measurement.macs, point.number))
-    _write(folder / "front.csv", map(_point, cheapest_first))
-    rows = [*map(_point, data.points), *map(_failed, data.failed)]
-    _write(folder / "trials.csv", sorted(rows, key=lambda row: row["trial"]))
+    """Write front.csv (the front as believed, by FLOPs) and trials.csv (every finished trial by number)."""
+    observed = {point.number for point in data.observed_front}
+    cheapest_first = sorted(data.front, key=lambda point: (point.trial.cost.macs, point.number))
+    _write(folder / "front.csv", _columns(data), (_point(point, observed) for point in cheapest_first))
+    rows = [
+        *(_point(point, observed) for point in data.drawn),
+        *map(_stopped, data.stopped),
+        *map(_failed, data.failed),
+    ]
+    _write(folder / "trials.csv", _columns(data), sorted(rows, key=lambda row: row["trial"]))
 
 
-def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+def _columns(data: ReportData) -> tuple[str, ...]:
+    learned = tuple(axis.name for axis in data.learned)
+    tested = tuple(f"test_{name}" for name in data.experiment.what.tested)
+    believed = (f"{axis.name}{end}" for axis in data.belief.objectives for end in _ENDS)
+    return (
+        "trial", "found_by", "state", "kind", "on_front", "on_observed_front", *tested, *learned, *believed, "seeds",
+        *_COSTS, "epochs", "planned_epochs",
+        "train_seconds", "micro_batches", "continues", "backend", "device", "host", "fingerprint",
+        "reason", "architecture",
+    )  # fmt: skip
+
+
+def _write(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, _COLUMNS, restval="", lineterminator="\n")
+        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 
 
-def _point(point: Point) -> dict[str, Any]:
-    measured = {key: value for key, value in point.measurement.to_dict().items() if value is not None}
+def _point(point: Point, observed: set[int]) -> dict[str, Any]:
+    believed: dict[str, float] = {}
+    for name, one in point.believed.items():
+        believed |= dict(zip((f"{name}{end}" for end in _ENDS), (one.mean, one.low, one.high), strict=True))
     return {
-        **_trial(point.trial),
-        **measured,
+        **_measured(point.trial),
+        **believed,
+        "seeds": point.seeds,
         "on_front": int(point.on_front),
-        "test_top1": "" if point.test_top1 is None else point.test_top1,
+        "on_observed_front": int(point.number in observed),
+        **{f"test_{name}": value for name, value in point.tested.items()},
     }
+
+
+def _stopped(trial: Trial) -> dict[str, Any]:
+    return {**_measured(trial), "on_front": 0, "on_observed_front": 0}
 
 
 def _failed(trial: Trial) -> dict[str, Any]:
-    cost = {
-        "macs": trial.cost.macs,
-        "parameters": trial.cost.parameters,
-        "activation_bytes": trial.cost.activation_bytes,
-    }
-    return {**_trial(trial), **cost, "on_front": 0, "reason": trial.reason}
+    return {**_trial(trial), "on_front": 0, "on_observed_front": 0, "reason": trial.reason}
+
+
+def _measured(trial: Trial) -> dict[str, Any]:
+    assert trial.measurement is not None
+    measured = trial.measurement.to_dict()
+    return {**_trial(trial), **measured.pop("values"), **measured}
 
 
 def _trial(trial: Trial) -> dict[str, Any]:
     return {
         "trial": trial.number,
-        "found_by": "random baseline" if trial.baseline else "search",
+        "found_by": PHASES[trial.phase],
         "state": trial.state,
         "kind": trial.architecture.kind,
+        **{name: trial.cost[name] for name in _COSTS if name in trial.cost},
+        "continues": "" if trial.continues is None else trial.continues,
         "fingerprint": trial.architecture.fingerprint,
         "architecture": trial.architecture.to_json(),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,6 +31,27 @@ class Started:
 
 
 @dataclass(frozen=True)
+class Advanced:
+    """A running trial has come so far.
+
+    Attributes:
+        trial: The trial.
+        epoch: Epochs done; 0 when its training begins.
+        of: Epochs planned.
+        values: What is known after this epoch, by name.
+        host: Name of the machine that trains.
+        device: What it trains on.
+    """
+
+    trial: Trial
+    epoch: int
+    of: int
+    values: Mapping[str, float]
+    host: str = ""
+    device: str = ""
+
+
+@dataclass(frozen=True)
 class Finished:
     """A trial has its measurement; `reused` when that was already in the record and nothing was trained."""
 
@@ -44,4 +66,11 @@ class Failed:
     trial: Trial
 
 
-Event = Rejected | Started | Finished | Failed
+@dataclass(frozen=True)
+class Stopped:
+    """A trial was ended early; it has the measurement of a part of its budget."""
+
+    trial: Trial
+
+
+Event = Rejected | Started | Advanced | Finished | Stopped | Failed

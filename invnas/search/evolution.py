@@ -15,9 +15,14 @@ import numpy as np
 
 from invnas.choice import Decisions
 from invnas.errors import BadInput
-from invnas.measurement import Trial
+from invnas.objective import Objective
 from invnas.pareto import non_dominated
+from invnas.search.pool import Key, key_of
+from invnas.search.sampler import Context, Draws, Told
 from invnas.space import Space
+
+#: Children, then uniform draws, in search of one that was never trained.
+_CHILDREN, _DRAWS = 20, 200
 
 
 @dataclass(frozen=True)
@@ -31,54 +36,60 @@ class Evolution:
 
     Args:
         space: Where to search.
-        objectives: Names of the values that are told.
-        rng: Source of randomness.
-        history: Trials known before.
-        population: How many members are kept; until there are as many, proposals are uniform.
+        objectives: The values that count.
+        seed: Seed of the draws.
+        population: How many members are kept; until as many were trained, to the end or not, proposals are uniform.
 
     Raises:
         BadInput: If the population is below 2.
     """
 
-    def __init__(
-        self,
-        space: Space,
-        objectives: tuple[str, ...],
-        rng: random.Random,
-        history: Sequence[Trial] = (),
-        population: int = 16,
-    ) -> None:
+    uniform = False
+
+    def __init__(self, space: Space, objectives: Sequence[Objective], seed: int = 0, population: int = 16) -> None:
         if not isinstance(population, int) or population < 2:
             raise BadInput(
                 f"`population` of the evolution must be a whole number of at least 2, but got {population!r}"
             )
-        self._space = space
-        self._objectives = objectives
-        self._rng = rng
+        self._space, self._objectives, self._draws = space, objectives, Draws(seed)
         self._population = population
         self._fittest_first: list[_Member] = []
-        for trial in history:
-            if trial.measurement is not None:
-                self.tell(trial.decisions, trial.measurement.values(objectives))
+        self._begun = 0
+        self._known: set[Key] = set()
 
-    def ask(self) -> Decisions:
-        """Return a uniform draw while the population grows, then a child."""
-        if len(self._fittest_first) < self._population or self._space.size == 1:
-            return self._space.draw(self._rng)
-        parent = min(self._rng.sample(range(len(self._fittest_first)), 2))
+    def ask(self, context: Context) -> Decisions:
+        """Return a uniform draw while the population begins, then a child; one never trained, if any is found."""
+        rng = self._draws.at(context.number)
+        pending = {key_of(trial.decisions) for trial in context.pending}
+        for attempt in range(_CHILDREN + _DRAWS):
+            proposal = self._child(rng) if attempt < _CHILDREN else self._space.draw(rng)
+            key = key_of(proposal)
+            if key not in self._known and key not in pending:
+                break
+        return proposal
+
+    def _child(self, rng: random.Random) -> Decisions:
+        # Trials that were stopped count: of four trials one is trained to the end, and all would be uniform draws.
+        if self._begun < self._population or len(self._fittest_first) < 2:
+            return self._space.draw(rng)
+        parent = min(rng.sample(range(len(self._fittest_first)), 2))
         try:
-            return self._space.mutate(self._fittest_first[parent].decisions, self._rng)[0]
+            return self._space.mutate(self._fittest_first[parent].decisions, rng)[0]
         except BadInput:  # a parent without valid neighbours
-            return self._space.draw(self._rng)
+            return self._space.draw(rng)
 
-    def tell(self, decisions: Decisions, values: tuple[float, ...] | None) -> None:
-        """Take a measured child into the population; a rejected or failed one is forgotten."""
-        if values is not None:
-            everyone = [*self._fittest_first, _Member(decisions, values)]
+    def tell(self, told: Told) -> None:
+        """Take a measured child into the population; what was stopped or failed is only not proposed again."""
+        if told.trial is None:
+            return
+        self._known.add(key_of(told.decisions))
+        self._begun += told.outcome != "failed"
+        if told.outcome == "measured":
+            everyone = [*self._fittest_first, _Member(told.decisions, told.trial.values(self._objectives))]
             self._fittest_first = _by_fitness(everyone, self._objectives)[: self._population]
 
 
-def _by_fitness(members: list[_Member], objectives: tuple[str, ...]) -> list[_Member]:
+def _by_fitness(members: list[_Member], objectives: Sequence[Objective]) -> list[_Member]:
     """Return the members front after front; within a front, those in sparse regions first."""
     ordered: list[_Member] = []
     rest = members

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from invnas.belief import Belief
+from invnas.caps import Caps
 from invnas.measurement import Trial
-from invnas.pareto import box, front, hypervolume, values_of
-from invnas.search.events import Event, Failed, Finished, Rejected
+from invnas.objective import Objective
+from invnas.pareto import RunningFront
+from invnas.search.believe import believe
+from invnas.search.board import Board, finish_words
+from invnas.search.events import Advanced, Event, Failed, Finished, Stopped
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_FRONT_ROWS, _FAILURES = 8, 3
+_FRONT_ROWS, _SHOWN = 8, 4
+#: Seconds without a line after which a log is told how far the running trials are.
+_SILENCE = 60.0
+#: Seconds between two looks at what is believed, and the share of a core they may take.
+_BELIEVED_EVERY, _BELIEVED_SHARE = 5.0, 0.05
 
 
 class LiveView:
@@ -22,21 +30,24 @@ class LiveView:
 
     Args:
         trials: Finished trials the search shall reach.
-        objectives: Names of the axes of the front.
+        objectives: The axes of the front.
         found: Trials of this phase known before.
-        caps: Largest cost by objective, for the hypervolume.
+        caps: Largest cost, for the hypervolume.
         title: What runs, such as "search".
         quiet: Show nothing.
         console: Where to show it; standard error by default.
+
+    Attributes:
+        board: Where the search stands.
     """
 
     def __init__(
         self,
         trials: int,
-        objectives: tuple[str, ...],
+        objectives: Sequence[Objective],
         found: Sequence[Trial] = (),
         *,
-        caps: Mapping[str, float | None] | None = None,
+        caps: Caps | None = None,
         title: str = "search",
         quiet: bool = False,
         console: Console | None = None,
@@ -44,18 +55,20 @@ class LiveView:
         from rich.console import Console
         from rich.live import Live
 
-        self._total, self._objectives, self._caps, self._title, self._quiet = trials, objectives, caps, title, quiet
-        self._complete = [trial for trial in found if trial.state == "complete"]
-        self._done = self._before = sum(trial.state != "running" for trial in found)
-        self._rejected: Counter[str] = Counter()
-        self._failures: deque[str] = deque(maxlen=_FAILURES)
-        self._began = time.monotonic()
+        self.board = Board(trials, found, title)
+        self._objectives, self._title, self._quiet = objectives, title, quiet
+        self._front = RunningFront(objectives, caps)
+        self._front.add([trial for trial in found if trial.state == "complete"])
+        self._table: Any = None
+        self._believed = _Believed(objectives, found)
+        self._said = time.monotonic()
         self._console = console or Console(stderr=True)
         shown = self._console.is_terminal and not quiet
         self._live = Live(self, console=self._console, refresh_per_second=2) if shown else None
 
     def __enter__(self) -> LiveView:
-        self._began = time.monotonic()
+        self._said = time.monotonic()
+        self.board.begin()
         if self._live is not None:
             self._live.start()
         return self
@@ -66,33 +79,41 @@ class LiveView:
 
     def __call__(self, event: Event) -> None:
         """Take one event."""
-        if isinstance(event, Rejected):
-            self._rejected[event.kind] += 1
-        elif isinstance(event, Finished | Failed):
-            self._done += 1
+        self.board(event)
+        if isinstance(event, Advanced):
+            self._say_progress(event)
+        elif isinstance(event, Finished | Stopped | Failed):
+            self._believed.add(event.trial)
             if isinstance(event, Finished):
-                self._complete.append(event.trial)
-            else:
-                self._failures.append(f"trial {event.trial.number}: {event.trial.reason}")
+                self._front.add([event.trial])
+                self._table = None
             if self._live is None and not self._quiet:
+                self._said = time.monotonic()
                 self._console.print(self._line(event), markup=False, highlight=False, soft_wrap=True)
 
-    def _line(self, event: Finished | Failed) -> str:
-        trial, head = event.trial, f"{self._title} {self._done}/{self._total}: trial {event.trial.number}"
+    @property
+    def _head(self) -> str:
+        return f"{self._title} {self.board.done}/{self.board.total}"
+
+    def _line(self, event: Finished | Stopped | Failed) -> str:
+        trial, head = event.trial, f"{self._head}: trial {event.trial.number}"
         if trial.measurement is None:
             return f"{head} failed: {trial.reason}"
-        values = ", ".join(f"{name} {_shown(getattr(trial.measurement, name))}" for name in self._objectives)
-        how = (
-            "measured before"
-            if isinstance(event, Finished) and event.reused
-            else f"{trial.measurement.train_seconds:.1f} s"
-        )
-        return f"{head} {values} ({trial.architecture.kind}, {how})"
+        if not isinstance(event, Finished):
+            return f"{head} stopped after {trial.measurement.epochs} of {trial.measurement.planned_epochs} epochs"
+        values = ", ".join(f"{axis.name} {axis.exact(trial.value(axis.name))}" for axis in self._objectives)
+        parts = trial.measurement.micro_batches
+        how = "measured before" if event.reused else f"{trial.measurement.train_seconds:.1f} s"
+        split = "" if parts == 1 else f", batches in {parts} parts: memory ran out"
+        return f"{head} {values} ({trial.architecture.kind}, {how}{split})"
 
-    def seconds_left(self) -> float | None:
-        """Return the expected seconds until the end, or None before the first trial of this call is done."""
-        done = self._done - self._before
-        return (time.monotonic() - self._began) / done * (self._total - self._done) if done else None
+    def _say_progress(self, event: Advanced) -> None:
+        """Print a line where nothing was printed for long: a log that stands still looks like a search that hangs."""
+        if self._live is not None or self._quiet or event.epoch == 0 or time.monotonic() - self._said < _SILENCE:
+            return
+        self._said = time.monotonic()
+        running = next(one for one in self.board.running if one.trial == event.trial.number)
+        self._console.print(f"{self._head}: {running.words}", markup=False, highlight=False)
 
     def __rich__(self) -> Any:
         from rich.console import Group
@@ -100,33 +121,73 @@ class LiveView:
         from rich.table import Table
         from rich.text import Text
 
-        left = self.seconds_left()
+        board, now = self.board, self.board.standing()
         head = Table.grid(padding=(0, 1))
-        eta = "" if left is None else f"about {int(left) // 60}:{int(left) % 60:02d} left"
-        head.add_row(self._title, ProgressBar(self._total, self._done, width=40), f"{self._done}/{self._total}", eta)
-        refused = ", ".join(f"{number} {kind}" for kind, number in sorted(self._rejected.items()))
-        lines = [Text(f"rejected before training: {refused}")] if refused else []
-        failures = [Text(f"failed: {failure}", style="red") for failure in self._failures]
-        return Group(head, *([self._front_table()] if self._complete else []), *lines, *failures)
+        eta = "" if now.finish is None else finish_words(now.finish, now.time)
+        bar = ProgressBar(board.total, board.done, width=40)
+        head.add_row(self._title, bar, f"{board.done}/{board.total}", eta)
+        ended = ", ".join(f"{board.states[state]} {state}" for state in ("stopped", "failed") if board.states[state])
+        refused = ", ".join(f"{number} {kind}" for kind, number in sorted(board.rejected.items()))
+        said = (ended, f"rejected before training: {refused}" if refused else "", now.pace)
+        lines = [Text(line) for line in said if line]
+        lines += [Text(one.words, style="dim") for one in now.running[:_SHOWN]]
+        lines += [Text(f"and {len(now.running) - _SHOWN} more run", style="dim")] if len(now.running) > _SHOWN else []
+        failures = [Text(f"failed: {failure}", style="red") for failure in board.failures]
+        return Group(head, *([self._front_table()] if self._front.seen else []), *lines, *failures)
 
     def _front_table(self) -> Any:
         from rich.table import Table
 
-        points = front(self._complete, self._objectives)
-        share = hypervolume(
-            values_of(points, self._objectives), self._objectives, box(self._complete, self._objectives, self._caps)
-        )
+        belief, new = self._believed.now()
+        if self._table is not None and not new:  # drawn twice a second, changed once a trial
+            return self._table
+        measured, share = self._front.trials, self._front.hypervolume
+        points, how = measured, ""
+        if belief.known:
+            points = belief.front(self._believed.complete, self._objectives)
+            how = f" as believed, {len(measured)} as measured"
         table = Table(
-            title=f"front: {len(points)} of {len(self._complete)}, hypervolume {share:.3f}", title_justify="left"
+            title=f"front: {len(points)} of {self._front.seen}{how}, hypervolume {share:.3f}", title_justify="left"
         )
-        for name in ("trial", "kind", *self._objectives):
+        for name in ("trial", "kind", *(axis.name for axis in self._objectives)):
             table.add_column(name, justify="right")
         # The accurate end of a long front: the cheap end is rarely what one waits for.
         for trial in points[-_FRONT_ROWS:]:
-            values = (_shown(getattr(trial.measurement, name)) for name in self._objectives)
+            values = (_words(belief, trial, axis) for axis in self._objectives)
             table.add_row(str(trial.number), trial.architecture.kind, *values)
+        self._table = table
         return table
 
 
-def _shown(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+def _words(belief: Belief, trial: Trial, axis: Objective) -> str:
+    """Return what is believed of a trial with half its band, or what was measured where that is all there is."""
+    if (one := belief.estimate(trial, axis.name)) is None:
+        return axis.exact(trial.value(axis.name))
+    return f"{axis.exact(one.mean)} ± {axis.exact((one.high - one.low) / 2)}"
+
+
+class _Believed:
+    """What is believed while a search runs: found where it is drawn, so that it never keeps the search waiting."""
+
+    def __init__(self, objectives: Sequence[Objective], found: Sequence[Trial]) -> None:
+        self._objectives = objectives
+        self._trials = [trial for trial in found if trial.state != "running"]
+        self._belief, self._known, self._next = Belief(), 0, 0.0
+
+    def add(self, trial: Trial) -> None:
+        self._trials.append(trial)
+
+    @property
+    def complete(self) -> list[Trial]:
+        return [trial for trial in self._trials if trial.state == "complete"]
+
+    def now(self) -> tuple[Belief, bool]:
+        """Return the belief, found anew at most every few seconds and where a trial ended, and whether it was."""
+        began = time.monotonic()
+        if len(self._trials) == self._known or began < self._next:
+            return self._belief, False
+        trials = list(self._trials)
+        self._belief, self._known = believe(trials, self._objectives), len(trials)
+        ended = time.monotonic()
+        self._next = ended + max(_BELIEVED_EVERY, (ended - began) / _BELIEVED_SHARE)
+        return self._belief, True

@@ -1,21 +1,34 @@
-"""Any Optuna sampler as a sampler of architectures. Its mind is a study in memory; the record is elsewhere."""
+"""Any Optuna sampler as a sampler of architectures.
+
+For each proposal it is made anew, seeded by the seed and the number of the trial, and given a study in memory that
+holds the record: what it proposes is a function of both alone, and nothing it kept in mind can differ after a kill.
+"""
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from invnas.choice import Choice, Decisions
+from invnas.class_path import load_class
 from invnas.errors import BadInput, nearest
 from invnas.measurement import Trial
-from invnas.search.optuna_terms import directions, parameters, quiet, walk
+from invnas.objective import Objective
+from invnas.pareto import ranks
+from invnas.search.optuna_terms import directions, parameters, quiet
+from invnas.search.sampler import Context, Draws, Told
 from invnas.space import Space
 
 if TYPE_CHECKING:
     import optuna
     from optuna.samplers import BaseSampler
+
+#: Beyond so many trials the study holds a choice, made anew at every 100: a half are the latest, a half the best of the
+#: others, front after front. The time that TPE takes for a proposal grows faster than the trials do.
+HELD, STEP = 1_000, 100
 
 
 class OptunaSampler:
@@ -23,36 +36,54 @@ class OptunaSampler:
 
     Args:
         space: Where to search.
-        objectives: Names of the values that are told.
-        mind: The Optuna sampler.
-        history: Trials known before.
+        objectives: The values that count.
+        class_path: Class of the Optuna sampler.
+        args: Its arguments by name.
+        seed: Seed of the draws.
+
+    Raises:
+        BadInput: If there is no such sampler, or it refuses the arguments.
     """
 
+    uniform = False
+
     def __init__(
-        self, space: Space, objectives: tuple[str, ...], mind: BaseSampler, history: Sequence[Trial] = ()
+        self,
+        space: Space,
+        objectives: Sequence[Objective],
+        class_path: str,
+        args: Mapping[str, Any],
+        seed: int = 0,
     ) -> None:
-        import optuna
+        load_optuna_sampler(class_path, args, seed)
+        # A seed among the arguments is the seed of all proposals, not of each.
+        own = args.get("seed")
+        self._space, self._objectives, self._draws = space, objectives, Draws(seed if own is None else str(own))
+        self._class_path, self._args = class_path, {name: value for name, value in args.items() if name != "seed"}
+        self._told: list[Told] = []
+        self._number: int | None = None
+        self._study: optuna.Study | None = None
+        self._held: _Held | None = None
+        self._asked: optuna.Trial | None = None
 
-        self._space = space
-        self._states = optuna.trial.TrialState
-        self._asked: dict[tuple[tuple[str, int], ...], list[optuna.Trial]] = {}
-        with quiet():
-            self._study = optuna.create_study(directions=directions(objectives), sampler=mind)
-        for trial in history:
-            if trial.measurement is not None:
-                self._learn(trial.decisions, trial.measurement.values(objectives))
-
-    def ask(self) -> Decisions:
+    def ask(self, context: Context) -> Decisions:
         """Return the next suggestion, valid or not.
 
         Raises:
             BadInput: If this Optuna sampler cannot work on this space or with these objectives.
         """
         with quiet():
-            trial = self._study.ask()
-            decisions = walk(self._space, lambda path, choice: self._suggest(trial, path, choice))
-        self._asked.setdefault(_key(decisions), []).append(trial)
-        return decisions
+            if self._asked is not None:  # it was rejected, or it is running and will be learned when it is measured
+                self._asked.study.tell(self._asked, state=_state("FAIL"))
+            if self._study is None or context.number != self._number:
+                self._number, self._study = context.number, self._begun(context)
+            self._asked = trial = self._study.ask()
+            return self._space.walk(lambda path, choice: self._suggest(trial, path, choice))
+
+    def tell(self, told: Told) -> None:
+        """Remember what was trained; a proposal in this sampler's place is learned as its own."""
+        if told.trial is not None:
+            self._told.append(told)
 
     def _suggest(self, trial: optuna.Trial, path: str, choice: Choice) -> int:
         if len(choice.options) == 1:
@@ -60,28 +91,98 @@ class OptunaSampler:
         try:
             return choice.labels.index(trial.suggest_categorical(path, choice.labels))
         except (ValueError, TypeError, NotImplementedError, ImportError) as error:
-            raise BadInput(f"the sampler {type(self._study.sampler).__name__} cannot search here: {error}") from error
+            raise BadInput(f"the sampler {self._class_path} cannot search here: {error}") from error
 
-    def tell(self, decisions: Decisions, values: tuple[float, ...] | None) -> None:
-        """Finish a suggestion; values of decisions that were never suggested are learned as well."""
-        # The latest of equal suggestions: the first one may be running while its repetition is rejected.
-        asked = self._asked.get(_key(decisions))
-        with quiet():
-            if asked:
-                state = self._states.FAIL if values is None else self._states.COMPLETE
-                self._study.tell(asked.pop(), values, state=state)
-            elif values is not None:
-                self._learn(decisions, values)
+    def _begun(self, context: Context) -> optuna.Study:
+        """Return a study that holds what is known, with a sampler that was never asked before."""
+        mind = load_optuna_sampler(self._class_path, self._args, self._draws.at(context.number).getrandbits(32))
+        # Chosen anew at every so many trials: a function of the record, and seldom paid for.
+        chosen_from = len(self._told) - len(self._told) % STEP if len(self._told) > HELD else 0
+        if self._held is None or self._held.chosen_from != chosen_from:
+            self._held = _Held(self._space, self._objectives, chosen_from)
+            self._held.add(_chosen(self._told[:chosen_from], self._objectives), mind)
+        self._held.add(self._told[chosen_from + self._held.since :], mind)
+        self._held.since = len(self._told) - chosen_from
+        return self._held.study(mind, context.pending)
 
-    def _learn(self, decisions: Decisions, values: tuple[float, ...]) -> None:
+
+class _Held:
+    """A study in memory, to which trials are added as they finish: to make one costs a millisecond a trial."""
+
+    def __init__(self, space: Space, objectives: Sequence[Objective], chosen_from: int) -> None:
         import optuna
 
-        params, distributions = parameters(self._space, decisions)
-        self._study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, values=values))
+        self._space, self._objectives, self.chosen_from = space, objectives, chosen_from
+        self.since = 0
+        self._measured = 0
+        self._storage = optuna.storages.InMemoryStorage()
+        self._study = optuna.create_study(storage=self._storage, directions=directions(objectives))
+        self._id = self._storage.get_study_id_from_name(self._study.study_name)
+        self._pending: list[int] = []
+
+    def add(self, many: Sequence[Told], mind: BaseSampler) -> None:
+        """Add finished trials."""
+        for told in many:
+            self._storage.create_new_trial(self._id, self._frozen(told, mind))
+
+    def study(self, mind: BaseSampler, pending: Sequence[Trial]) -> optuna.Study:
+        """Return the study with another sampler and pending trials; nothing that earlier ones chose is left to see."""
+        import optuna
+
+        for one in self._pending:
+            self._storage.set_trial_state_values(one, _state("FAIL"))
+        for key in self._storage.get_study_system_attrs(self._id):  # what a sampler chose before, with other draws
+            self._storage.set_study_system_attr(self._id, key, None)
+        self._pending = []
+        for trial in pending:
+            params, distributions = parameters(self._space, trial.decisions)
+            running = optuna.trial.create_trial(state=_state("RUNNING"), params=params, distributions=distributions)
+            self._pending.append(self._storage.create_new_trial(self._id, running))
+        self._study.sampler = mind
+        return self._study
+
+    def _frozen(self, told: Told, mind: BaseSampler) -> optuna.trial.FrozenTrial:
+        """Return a finished trial in Optuna's terms."""
+        import optuna
+
+        params, distributions = parameters(self._space, told.decisions)
+        if told.outcome != "measured" or told.trial is None:
+            # TPE counts pruned trials among those that others beat; no other sampler looks at them.
+            state = _state("PRUNED" if told.outcome == "stopped" else "FAIL")
+            return optuna.trial.create_trial(state=state, params=params, distributions=distributions)
+        self._measured += 1
+        return optuna.trial.create_trial(
+            params=params,
+            distributions=distributions,
+            values=list(told.trial.values(self._objectives)),
+            system_attrs=_generation(mind, self._measured - 1),
+        )
 
 
-def _key(decisions: Decisions) -> tuple[tuple[str, int], ...]:
-    return tuple(sorted(decisions.items()))
+def _chosen(told: Sequence[Told], objectives: Sequence[Objective]) -> list[Told]:
+    """Return what is held of many: half of them the latest, half the best of the others, in their order."""
+    latest = max(len(told) - HELD // 2, 0)
+    others = [one for one in told[:latest] if one.outcome == "measured"]
+    if not others:
+        return list(told)
+    values = np.array([one.trial.values(objectives) for one in others if one.trial is not None])
+    best = np.sort(np.argsort(ranks(values, objectives), kind="stable")[: HELD - HELD // 2])
+    return [*(others[i] for i in best), *told[latest:]]
+
+
+def _generation(mind: BaseSampler, place: int) -> dict[str, Any]:
+    """Return the mark by which a genetic sampler knows the generation of a trial: without it the trial is not seen."""
+    from optuna.samplers import BaseGASampler
+
+    if not isinstance(mind, BaseGASampler):
+        return {}
+    return {type(mind)._get_generation_key(): place // (mind.population_size or 1)}
+
+
+def _state(name: str) -> optuna.trial.TrialState:
+    from optuna.trial import TrialState
+
+    return TrialState[name]
 
 
 def load_optuna_sampler(class_path: str, args: Mapping[str, Any], seed: int) -> BaseSampler:
@@ -106,15 +207,6 @@ def load_optuna_sampler(class_path: str, args: Mapping[str, Any], seed: int) -> 
 def _sampler_class(class_path: str) -> type[BaseSampler]:
     from optuna import samplers
 
-    module_name, _, name = class_path.rpartition(".")
     shipped = [f"optuna.samplers.{known}" for known in samplers.__all__ if known.endswith("Sampler")]
-    try:
-        module = importlib.import_module(module_name)
-    except (ImportError, ValueError) as error:  # ValueError: a path that starts with a dot
-        raise BadInput(f"unknown sampler '{class_path}' ({error}); {nearest(class_path, shipped)}") from None
-    cls = getattr(module, name, None)
-    if cls is None:
-        raise BadInput(f"unknown sampler '{class_path}': {module_name} has no {name}; {nearest(class_path, shipped)}")
-    if not (isinstance(cls, type) and issubclass(cls, samplers.BaseSampler)) or inspect.isabstract(cls):
-        raise BadInput(f"'{class_path}' is not an Optuna sampler; {nearest(class_path, shipped)}")
-    return cls
+    kind: type[BaseSampler] = load_class(class_path, "sampler", shipped, samplers.BaseSampler)
+    return kind

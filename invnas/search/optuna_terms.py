@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from invnas.choice import Choice, Decisions, resolve
-from invnas.measurement import OBJECTIVES
+from invnas.choice import Choice, Decisions
+from invnas.objective import Objective
 from invnas.space import Space
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.study import StudyDirection
-
-
-def walk(space: Space, decide: Callable[[str, Choice], int]) -> Decisions:
-    """Return the decisions on the way through a space, also where they lead to an invalid architecture."""
-    taken: Decisions = {}
-
-    def recorded(path: str, choice: Choice) -> int:
-        taken[path] = decide(path, choice)
-        return taken[path]
-
-    with suppress(ValueError, TypeError, ZeroDivisionError):  # a user's own __post_init__ may refuse a value
-        resolve(space.network, recorded)
-    return taken
 
 
 def parameters(space: Space, decisions: Decisions) -> tuple[dict[str, str], dict[str, BaseDistribution]]:
@@ -41,15 +28,15 @@ def parameters(space: Space, decisions: Decisions) -> tuple[dict[str, str], dict
             distributions[path] = CategoricalDistribution(choice.labels)
         return decisions[path]
 
-    walk(space, decide)
+    space.walk(decide)
     return params, distributions
 
 
-def directions(objectives: tuple[str, ...]) -> list[StudyDirection]:
+def directions(objectives: Sequence[Objective]) -> list[StudyDirection]:
     """Return which way is better for each objective."""
     from optuna.study import StudyDirection
 
-    return [StudyDirection[OBJECTIVES[name].upper()] for name in objectives]
+    return [StudyDirection[objective.direction.upper()] for objective in objectives]
 
 
 @contextmanager

@@ -1,28 +1,29 @@
-"""Uniform proposals: every architecture of the space is equally likely."""
+"""Random proposals: every architecture is equally likely, or every option of a choice."""
 
 from __future__ import annotations
 
-import random
-
 from invnas.choice import Decisions
+from invnas.search.sampler import Context, Draws, Told
 from invnas.space import Space
 
 
 class RandomSampler:
-    """Draws uniformly over all architectures and learns nothing.
+    """Draws uniformly and learns nothing.
 
     Args:
         space: Where to draw.
-        rng: Source of randomness.
+        seed: Seed of the draws.
+        branches: Uniformly over the options of each choice; else over all architectures, of which most are deep.
     """
 
-    def __init__(self, space: Space, rng: random.Random) -> None:
-        self._space = space
-        self._rng = rng
+    uniform = True
 
-    def ask(self) -> Decisions:
-        """Return a uniform draw, valid or not."""
-        return self._space.draw(self._rng)
+    def __init__(self, space: Space, seed: int = 0, branches: bool = False) -> None:
+        self._draw, self._draws = space.draw_branches if branches else space.draw, Draws(seed)
 
-    def tell(self, decisions: Decisions, values: tuple[float, ...] | None) -> None:
+    def ask(self, context: Context) -> Decisions:
+        """Return a draw, valid or not."""
+        return self._draw(self._draws.at(context.number))
+
+    def tell(self, told: Told) -> None:
         """Forget what came out."""

@@ -1,0 +1,122 @@
+"""What a sampler was told, as data of a surrogate: measured here, measured on a part of a budget, measured before."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from invnas.architecture import Architecture
+from invnas.choice import Decisions
+from invnas.errors import BadInput
+from invnas.measurement import Measurement, Trial
+from invnas.objective import Objective
+from invnas.search.surrogate import Data
+from invnas.space import Space
+
+#: Whole trainings with the rung of a stopped one, without which nobody knows what a rung is worth.
+_COMPARED = 3
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What an earlier run on the same space found.
+
+    Attributes:
+        decisions: What was trained.
+        values: What came out, by the names of the objectives.
+    """
+
+    decisions: Decisions
+    values: Mapping[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return {"decisions": self.decisions, "values": dict(self.values)}
+
+
+def earlier_of(trials: Sequence[Trial], space: Space) -> list[Earlier]:
+    """Return what the trials of a run found, as far as they lie in a space."""
+    found = []
+    for trial in trials:
+        if trial.state != "complete" or trial.measurement is None:
+            continue
+        with suppress(BadInput):  # a value of a type that this space does not have
+            same = Architecture.from_dict(trial.architecture.to_dict(), space.types)
+            if (decisions := space.decisions(same)) is not None:
+                found.append(Earlier(decisions, dict(trial.measurement.values)))
+    return found
+
+
+class Observations:
+    """Everything that says something of the learned objectives, in the order in which it was told.
+
+    A stopped trial says what it had reached at its last rung, and how much whole trainings gained from there on; like
+    what an earlier run found it has a noise of its own kind.
+
+    Args:
+        objectives: The values that count.
+        earlier: Trials of earlier runs on the same space.
+    """
+
+    def __init__(self, objectives: Sequence[Objective], earlier: Sequence[Earlier] = ()) -> None:
+        self._objectives, self.earlier = tuple(objectives), tuple(earlier)
+        self.trials: list[Trial] = []
+
+    def add(self, trial: Trial) -> None:
+        """Take a finished trial; one that says nothing is left out."""
+        whole = trial.state == "complete" and np.isfinite(trial.values(self._objectives)).all()
+        if whole or (trial.state == "stopped" and trial.rungs):
+            self.trials.append(trial)
+
+    @property
+    def complete(self) -> list[Trial]:
+        """The trials that were trained to the end: what a front is made of."""
+        return [trial for trial in self.trials if trial.state == "complete"]
+
+    def of(self, objective: Objective, rows: Mapping[int, np.ndarray], before: np.ndarray) -> Data:
+        """Return what was found of a learned objective: that of earlier runs first, then by the order of telling.
+
+        Args:
+            objective: The objective.
+            rows: Features of each trial by its number.
+            before: (n, d) features of the earlier ones.
+        """
+        found = [
+            (row, gain, 1, True)
+            for row, one in zip(before, self.earlier, strict=True)
+            if (gain := _gain(objective, one.values.get(objective.name))) is not None
+        ]
+        gained = self._gained(objective)
+        for trial in self.trials:
+            last = (*trial.rungs, trial.measurement)[-1] if trial.state == "complete" else trial.rungs[-1]
+            whole = trial.state == "complete" or objective.name in trial.cost
+            gain = _reached(objective, trial, last)
+            more = 0.0 if whole or last is None else gained.get(last.epochs)
+            if gain is not None and more is not None:
+                found.append((rows[trial.number], gain + more, 0, not whole))
+        table, gains, sources, rough = (list(column) for column in zip(*found, strict=True))
+        return Data(np.array(table), np.array(gains), np.array(sources), np.array(rough))
+
+    def _gained(self, objective: Objective) -> dict[int, float]:
+        """Return what whole trainings gained from each rung to their end, in the middle."""
+        steps: dict[int, list[float]] = {}
+        for trial in self.complete:
+            end = _reached(objective, trial, trial.measurement)
+            for rung in trial.rungs:
+                if end is not None and (reached := _reached(objective, trial, rung)) is not None:
+                    steps.setdefault(rung.epochs, []).append(end - reached)
+        return {epochs: float(np.median(found)) for epochs, found in steps.items() if len(found) >= _COMPARED}
+
+
+def _reached(objective: Objective, trial: Trial, at: Measurement | None) -> float | None:
+    """Return what a trial was worth at a rung, or at its end."""
+    return _gain(objective, replace(trial, measurement=at).value(objective.name))
+
+
+def _gain(objective: Objective, value: float | None) -> float | None:
+    return objective.gain(value) if value is not None and math.isfinite(value) else None
