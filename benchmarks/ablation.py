@@ -124,14 +124,14 @@ def read(runs: Iterable[Run]) -> dict[Setting, Row]:
     rows: dict[Setting, Row] = {}
     for number, run in enumerate(runs):
         trials = [trial for trial in run.trials() if trial.measurement is not None]
-        if any(trial.number not in run.test_top1() for trial in trials):
+        if any(trial.number not in run.tested() for trial in trials):
             with run.locked():
                 measure_test(run, trials)
-        tested = run.test_top1()
+        tested = run.tested()
         for trial in trials:
             assert trial.measurement is not None
             row = rows.setdefault(setting_of(trial.architecture), Row(setting_of(trial.architecture), trial.cost))
-            row.test.append(tested[trial.number])
+            row.test.append(tested[trial.number]["top1"])
             row.validation.append(trial.measurement.top1)
         if odd := [row.setting.name for row in rows.values() if len(row.test) != number + 1]:
             raise BadInput(f"the runs do not hold the same networks: {run.folder} and the ones before differ in {odd}")
@@ -159,7 +159,7 @@ def budget(run: Run, seeds: list[int]) -> str:
     """Return the lines below the picture."""
     data, epochs = run.experiment.data, run.experiment.recipe.epochs
     images = data.init_args.get("train_limit")
-    name = f"{data.class_path.rpartition('.')[2].upper()}-{run.manifest.classes}"
+    name = f"{data.class_path.rpartition('.')[2].upper()}-{run.manifest.facts.classes}"
     limit, some = f"{images:,}" if images else "all", "seeds" if len(seeds) > 1 else "seed"
     text = (
         f"{name}, {limit} training images, {epochs} epochs: a budget that ranks networks, not one that trains them to "

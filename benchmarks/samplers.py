@@ -12,18 +12,22 @@ import argparse
 import json
 import statistics
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from invnas.experiment import DataSource, Experiment, Recipe
+from invnas.facts import DataFacts
 from invnas.measurement import Measurement, Trial
+from invnas.messages import Ended, Job, Message
 from invnas.pareto import box, hypervolume_over_trials
 from invnas.run import Run
 from invnas.search.loop import search
-from invnas.search.sampler import make_sampler
+from invnas.search.samplers import make_sampler
 from invnas.shipped import find
 
 RESULTS = Path(__file__).parent / "results" / "samplers.json"
@@ -37,30 +41,38 @@ class Kept:
 
     def __init__(self, experiment: Experiment, cache: Path) -> None:
         self.experiment, self.cache = experiment, cache
-        self.waiting: deque[Trial] = deque()
+        self.waiting: deque[Job] = deque()
 
-    def submit(self, trial: Trial) -> None:
-        self.waiting.append(trial)
+    def submit(self, job: Job) -> None:
+        self.waiting.append(job)
 
-    def wait(self, timeout: float) -> list[tuple[Trial, Measurement | str]]:
+    def stop(self, number: int) -> None:
+        pass
+
+    def wait(self, timeout: float, tell: Callable[[Message], None]) -> None:
+        job = self.waiting.popleft()
+        tell(Ended(job.number, self._measured(job)))
+
+    def quiet(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def _measured(self, job: Job) -> Measurement:
         from invnas.engine.evaluate import evaluate
 
-        trial = self.waiting.popleft()
-        path = self.cache / f"{trial.architecture.fingerprint}-{self.experiment.recipe.epochs}.json"
+        path = self.cache / f"{job.architecture.fingerprint}-{self.experiment.recipe.epochs}.json"
         if path.is_file():
-            return [(trial, Measurement.from_dict(json.loads(path.read_text())))]
+            return Measurement.from_dict(json.loads(path.read_text()))
         with TemporaryDirectory() as scratch:
             at = Path(scratch)
             measured = evaluate(
-                trial.architecture,
-                trial.cost,
+                job.architecture,
                 self.experiment,
                 checkpoints=at / "c",
                 weights=at / "w.safetensors",
                 logs=at / "l",
             )
         path.write_text(json.dumps(measured.to_dict()))
-        return [(trial, measured)]
+        return measured
 
     def close(self) -> None:
         self.waiting.clear()
@@ -75,7 +87,7 @@ def run(job: tuple[Experiment, str]) -> tuple[str, int, list[Trial]]:
     torch.set_num_threads(1)
     with TemporaryDirectory() as folder:
         path = find("search_spaces", experiment.space)
-        record = Run.create(Path(folder) / "run", experiment, path, input_shape=(1, 8, 8), classes=10, environment={})
+        record = Run.create(Path(folder) / "run", experiment, path, facts=DataFacts((1, 8, 8), 10), environment={})
         with record.locked():
             search(
                 record.space,
@@ -84,7 +96,7 @@ def run(job: tuple[Experiment, str]) -> tuple[str, int, list[Trial]]:
                 Kept(experiment, Path(cache)),
                 record,
                 trials=experiment.trials,
-                objectives=experiment.objectives,
+                objectives=experiment.axes,
                 rng_seed=experiment.seed,
             )
         return experiment.sampler, experiment.seed, list(record.trials())
@@ -109,7 +121,7 @@ def main() -> None:
         for result in pool.map(run, jobs):
             done.append(result)
             print(f"{len(done)}/{len(jobs)}: {result[0]}, seed {result[1]}", flush=True)
-    objectives = ("top1", "macs")
+    objectives = Experiment().axes
     shared = box([trial for _, _, trials in done for trial in trials], objectives)
     shares: dict[str, list[float]] = {
         name: [float(hypervolume_over_trials(trials, objectives, shared)[-1]) for s, _, trials in done if s == name]

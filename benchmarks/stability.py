@@ -21,7 +21,6 @@ import torch
 
 from invnas import Bottleneck, DeepStem, Experiment, HybridNet, Involution, Stage
 from invnas.architecture import Architecture, LocalAttention
-from invnas.cost import cost
 from invnas.data import load_data
 from invnas.errors import TrialFailed
 from invnas.experiment import DataSource, Recipe
@@ -56,9 +55,8 @@ def trained(spatial: Any, recipe: Recipe, seed: int) -> Outcome:
     torch.manual_seed(seed)
     architecture, name = network(spatial), operator_label(spatial)
     data = load_data(DataSource("HardDigits", {"batch_size": 64, "seed": seed}))
-    price = cost(architecture, IMAGES, CLASSES)
     try:
-        found = train(build(architecture, IMAGES, CLASSES), data, recipe, cost=price, classes=CLASSES)
+        found = train(build(architecture, IMAGES, CLASSES), data, recipe)
     except TrialFailed as error:
         return Outcome(name, recipe.gradient_clip, seed, None, str(error))
     return Outcome(name, recipe.gradient_clip, seed, found.top1, None)

@@ -1,0 +1,87 @@
+"""Milliseconds of a forward pass of one image in onnxruntime, on one thread, of the architectures in a file of rows.
+
+    python benchmarks/invbench/latency.py rows.jsonl onnx/ latency.jsonl [--rounds 5] [--export-only]
+
+Networks are exported once, into a folder. Then the clock runs over all of them in rounds, each in an order of its own,
+and the smallest median is kept: what else the machine does slows some rounds, not all. Weights are random: they do not
+count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import make
+import torch
+from make import EPOCHS, read
+
+from invnas.export.graph import write_onnx
+from invnas.nn import build
+
+#: Passes of a round, and those before it that do not count.
+PASSES, WARM_UP = 30, 5
+SHAPE = (1, 8, 8)
+
+
+def export(rows: list[dict[str, Any]], folder: Path) -> list[str]:
+    """Write the graph of each architecture that has none yet, and return the fingerprints."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = []
+    for row in rows:
+        if row["seed"] == 0 and row["epochs"] == EPOCHS and "failed" not in row:
+            path = folder / f"{row['fingerprint']}.onnx"
+            if not path.is_file():
+                torch.manual_seed(0)
+                network = build(make._space().architecture(row["decisions"]), SHAPE, 10).eval()
+                part = path.with_suffix(".part")
+                write_onnx(network, torch.randn(3, *SHAPE), part)  # traced for any batch
+                part.rename(path)
+            found.append(row["fingerprint"])
+    return found
+
+
+def milliseconds(path: Path) -> float:
+    """Return the median of the passes of one round."""
+    import numpy as np
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    given = {session.get_inputs()[0].name: np.zeros((1, *SHAPE), np.float32)}
+    times = []
+    for _ in range(WARM_UP + PASSES):
+        start = time.perf_counter()
+        session.run(None, given)
+        times.append((time.perf_counter() - start) * 1000)
+    return statistics.median(times[WARM_UP:])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", type=Path)
+    parser.add_argument("folder", type=Path, help="where the graphs lie")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--export-only", action="store_true")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    found = export(read(asked.rows), asked.folder)
+    if asked.export_only:
+        return
+    best = dict.fromkeys(found, float("inf"))
+    for number in range(asked.rounds):
+        for fingerprint in random.Random(number).sample(found, len(found)):
+            best[fingerprint] = min(best[fingerprint], milliseconds(asked.folder / f"{fingerprint}.onnx"))
+    lines = [json.dumps({"fingerprint": one, "latency_ms": round(value, 4)}) for one, value in best.items()]
+    asked.out.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
