@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +17,16 @@ settings.register_profile(
 )
 settings.load_profile("invnas")
 torch.set_num_threads(1)
+# Else the first Ray that is started here asks for a token, which later clusters want of processes that have none.
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+CLOCKS = time.time, time.monotonic
+
+
+@pytest.fixture(autouse=True)
+def clocks_are_put_back() -> Iterator[None]:
+    """Of tests that set a clock, none leaves it so to the next."""
+    yield
+    assert (time.time, time.monotonic) == CLOCKS
 
 
 @pytest.fixture

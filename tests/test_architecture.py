@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import random
+import subprocess
+import sys
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -13,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+import invnas
 from invnas import (
     Bottleneck,
     Choice,
@@ -20,6 +25,7 @@ from invnas import (
     DeepStem,
     HybridNet,
     Involution,
+    LocalAttention,
     PlainStem,
     Repeat,
     Space,
@@ -131,7 +137,7 @@ def test_a_fingerprint_stays_the_same_between_versions() -> None:
 def test_operators_carry_their_path_and_give_the_kind() -> None:
     assert [path for path, _ in HYBRID.operators] == ["stages.0.blocks.0.spatial", "stages.0.blocks.1.spatial"]
     assert HYBRID.kind == "hybrid"
-    assert Architecture(HybridNet(PlainStem(), ())).kind == "other"
+    assert Architecture(HybridNet(PlainStem(), ())).kind == "own"
     assert Architecture(HybridNet(DeepStem(Involution()), ())).operators[0][0] == "stem.spatial"
 
 
@@ -179,7 +185,7 @@ GOOD = {
         ('"kernel_size":3', '"kernel_size":1' + "0" * 5000, "the architecture is not valid JSON: Exceeds the limit"),
         ('"stages":[', '"stages":[' + "[" * 100_000, "the architecture is not valid JSON"),
         ('"stages":[', '"stages":[[', "the architecture is not valid JSON: Expecting"),
-        ('"stages":[', '"stages":[5,', "5 stands where a Stage is wanted (stage 0)"),
+        ('"stages":[', '"stages":[5,', "5 stands where a Stage is wanted (stage 1)"),
     ],
 )  # fmt: skip
 def test_a_tampered_architecture_is_refused_with_the_place(old: str, new: str, sentence: str) -> None:
@@ -284,3 +290,73 @@ def test_what_json_cannot_hold_is_refused() -> None:
 def test_divisors_divide(number: int) -> None:
     assert divisors(number) == [d for d in range(1, number + 1) if number % d == 0]
     assert divisors(number)[-1] == number
+
+
+@dataclass(frozen=True)
+class Pool:
+    size: int = 3
+
+
+@dataclass(frozen=True)
+class Depthwise:
+    kind: ClassVar[str] = "convolution"
+
+
+@dataclass(frozen=True)
+class OwnBlock:
+    size: int = 3
+
+
+@pytest.mark.parametrize(
+    ("spatials", "kind"),
+    [
+        ([Pool()], "own"),
+        ([Depthwise()], "convolution"),
+        ([Convolution(), Pool()], "own"),
+        ([Involution(), Depthwise()], "hybrid"),
+        ([Involution(), LocalAttention()], "involution"),
+        ([Involution(), Convolution(), Pool()], "hybrid"),
+    ],
+)
+def test_a_value_says_what_it_is_or_is_own(spatials: list[Any], kind: str) -> None:
+    blocks = tuple(Bottleneck(spatial, 1) for spatial in spatials)
+    assert Architecture(HybridNet(PlainStem(16), (Stage(16, blocks),))).kind == kind
+
+
+def test_own_blocks_and_own_networks_are_own_unless_they_say_otherwise() -> None:
+    stage = Stage(16, (Bottleneck(Convolution(), 1), OwnBlock()))
+    assert Architecture(HybridNet(PlainStem(16), (stage,))).kind == "own"
+    assert Architecture(Pool()).kind == "own"
+    assert Architecture(Depthwise()).kind == "convolution"
+
+
+def test_types_of_a_users_file_are_checked(tmp_path: Path) -> None:
+    """mypy passes a file as the docs have it, and names each method that does not keep the contract."""
+    good = """
+from dataclasses import dataclass
+from torch import nn
+from invnas import Bottleneck, Choice, Convolution, HybridNet, Involution, PlainStem, Repeat, Stage
+
+@dataclass(frozen=True)
+class Separable:
+    kernel_size: int
+    def build(self, channels: int, stride: int) -> nn.Module:
+        return nn.Conv2d(channels, channels, self.kernel_size, stride, self.kernel_size // 2, groups=channels)
+
+spatial = Choice(Convolution(Choice(3, 5)), Involution(7, 8, 2), Separable(Choice(3, 5)))
+fixed = Bottleneck(Separable(3), expansion=2)
+block = Bottleneck(spatial, expansion=Choice(1, 2))
+stages = [Stage(Choice(16, 32), Repeat(block, times=Choice(1, 2))), Stage(16, [fixed])]
+space = HybridNet(PlainStem(16, 3, 1, False), stages)
+"""
+    bad = good.replace("channels: int, stride: int) -> nn.Module", "channels: int) -> int").replace(
+        ", stride, ", ", 1, "
+    )
+    for name, text in (("good", good), ("bad", bad)):
+        (tmp_path / f"{name}.py").write_text(text)
+    command = [sys.executable, "-m", "mypy", "--ignore-missing-imports", "--no-error-summary", "good.py", "bad.py"]
+    environment = {**os.environ, "MYPYPATH": str(Path(invnas.__file__).parent.parent), "MYPY_CACHE_DIR": str(tmp_path)}
+    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert "good.py" not in ran.stdout
+    assert 'incompatible type "Separable"' in ran.stdout
+    assert "build" in ran.stdout

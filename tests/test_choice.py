@@ -9,8 +9,9 @@ from hypothesis import assume, given, reject
 from hypothesis import strategies as st
 
 from invnas import Choice, Repeat
-from invnas.choice import Decisions, can_be_equal, count, decisions_to, enumerate_decisions, resolve, walk
+from invnas.choice import Decisions, can_be_equal, count, decisions_to, every_choice
 from invnas.errors import BadInput
+from invnas.resolver import Resolver, enumerate_decisions
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ TREES = st.recursive(
 
 
 def value_of(tree: Any, decisions: Decisions) -> Any:
-    return resolve(tree, lambda path, choice: decisions[path])
+    return Resolver(tree).resolve(lambda path, choice: decisions[path])
 
 
 def small(tree: Any) -> Any:
@@ -75,7 +76,7 @@ def small(tree: Any) -> Any:
 
 @given(TREES)
 def test_the_size_is_the_number_of_assignments_and_of_different_values(tree: Any) -> None:
-    found = list(enumerate_decisions(small(tree)))
+    found = list(enumerate_decisions(Resolver(small(tree))))
     assert len(found) == count(tree)
     assert len({tuple(sorted(decisions.items())) for decisions in found}) == count(tree)
     assert len({repr(value_of(tree, decisions)) for decisions in found}) == count(tree)
@@ -83,23 +84,23 @@ def test_the_size_is_the_number_of_assignments_and_of_different_values(tree: Any
 
 @given(TREES)
 def test_decisions_lead_to_a_value_and_back(tree: Any) -> None:
-    for decisions in enumerate_decisions(small(tree)):
+    for decisions in enumerate_decisions(Resolver(small(tree))):
         assert decisions_to(tree, value_of(tree, decisions)) == decisions
 
 
 @given(TREES)
 def test_a_value_holds_no_choice_any_more(tree: Any) -> None:
-    for decisions in enumerate_decisions(small(tree)):
+    for decisions in enumerate_decisions(Resolver(small(tree))):
         value = value_of(tree, decisions)
         assert "Choice" not in repr(value)
         assert "Repeat" not in repr(value)
-        assert list(enumerate_decisions(value)) == [{}]
+        assert list(enumerate_decisions(Resolver(value))) == [{}]
         hash(value)
 
 
 @given(TREES, TREES)
 def test_trees_that_cannot_be_equal_have_no_value_in_common(one: Any, other: Any) -> None:
-    values = [{repr(value_of(tree, d)) for d in enumerate_decisions(small(tree))} for tree in (one, other)]
+    values = [{repr(value_of(tree, d)) for d in enumerate_decisions(Resolver(small(tree)))} for tree in (one, other)]
     if values[0] & values[1]:
         assert can_be_equal(one, other)
     assert can_be_equal(one, one)
@@ -108,15 +109,15 @@ def test_trees_that_cannot_be_equal_have_no_value_in_common(one: Any, other: Any
 
 @given(TREES, TREES)
 def test_a_value_of_another_tree_is_not_found(one: Any, other: Any) -> None:
-    names = {repr(value_of(one, decisions)) for decisions in enumerate_decisions(small(one))}
-    for decisions in enumerate_decisions(small(other)):
+    names = {repr(value_of(one, decisions)) for decisions in enumerate_decisions(Resolver(small(one)))}
+    for decisions in enumerate_decisions(Resolver(small(other))):
         value = value_of(other, decisions)
         assert (decisions_to(one, value) is not None) == (repr(value) in names)
 
 
 def test_a_decision_is_named_by_its_path_and_exists_only_when_its_branch_is_taken() -> None:
     tree = Pair([Choice(Box(Choice(3, 5)), Pair(Choice(1, 2)), "none")], Repeat(Choice("x", "y"), Choice(1, 2)))
-    assert {tuple(d) for d in enumerate_decisions(tree)} == {
+    assert {tuple(d) for d in enumerate_decisions(Resolver(tree))} == {
         ("first.0", *inner, "second.times", *times)
         for inner in (("first.0=Box.inside",), ("first.0=Pair.first",), ())
         for times in (("second.0",), ("second.0", "second.1"))
@@ -126,7 +127,7 @@ def test_a_decision_is_named_by_its_path_and_exists_only_when_its_branch_is_take
 def test_options_of_one_type_are_told_apart_by_their_place() -> None:
     tree = Choice(Box(Choice(1, 2)), Box("b"), Choice("c", "d"))
     assert tree.labels == ("Box#0", "Box#1", "option2")
-    assert [tuple(d) for d in enumerate_decisions(tree)][:2] == [("", "=Box#0.inside"), ("", "=Box#0.inside")]
+    assert [tuple(d) for d in enumerate_decisions(Resolver(tree))][:2] == [("", "=Box#0.inside"), ("", "=Box#0.inside")]
 
 
 def test_copies_decide_each_for_itself_unless_shared() -> None:
@@ -188,7 +189,7 @@ def test_an_empty_choice_is_refused() -> None:
 
 @pytest.mark.parametrize("times", [-1, 1.5, "2", None, Choice(1, -1), Choice(1, "2"), Choice(1, Choice(2, 3))])
 def test_impossible_times_are_refused(times: Any) -> None:
-    with pytest.raises(BadInput, match="`times` of a Repeat must be whole numbers of at least 0, but got"):
+    with pytest.raises(BadInput, match="`times` of a Repeat must be whole numbers from 0 to 10,000, but got"):
         Repeat(1, times)
 
 
@@ -201,22 +202,83 @@ def test_choices_are_values() -> None:
 def test_a_value_that_refuses_itself_stops_neither_the_walk_nor_the_enumeration() -> None:
     tree = Pair(Picky(Choice(1, 2, 3, 4)), Choice("a", "b"))
     seen: list[str] = []
-    walk(tree, lambda path, choice: seen.append(path) or 0)  # type: ignore[func-returns-value]
-    assert seen == ["first.number"]
-    assert list(enumerate_decisions(tree)) == [
-        {"first.number": 0},
-        {"first.number": 1, "second": 0},
-        {"first.number": 1, "second": 1},
-        {"first.number": 2},
-        {"first.number": 3, "second": 0},
-        {"first.number": 3, "second": 1},
-    ]
+    Resolver(tree).walk(lambda path, choice: seen.append(path) or 0)  # type: ignore[func-returns-value]
+    assert seen == ["first.number", "second"]
+    every = list(enumerate_decisions(Resolver(tree)))
+    assert len(every) == count(tree) == 8
+    assert every[:3] == [{"first.number": n, "second": i} for n, i in ((0, 0), (0, 1), (1, 0))]
 
 
 @given(TREES, st.integers(0, 100))
 def test_the_same_seed_decides_the_same(tree: Any, seed: int) -> None:
     def drawn() -> Any:
         rng = random.Random(seed)
-        return resolve(tree, lambda path, choice: rng.randrange(len(choice.options)))
+        return Resolver(tree).resolve(lambda path, choice: rng.randrange(len(choice.options)))
 
     assert repr(drawn()) == repr(drawn())
+
+
+def a_function() -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("option", "label"),
+    [
+        (3, "3"),
+        (0.5, "0.5"),
+        (None, "None"),
+        ("short", "short"),
+        ("x" * 300, "option0"),
+        ((3, 5), "3-5"),
+        (tuple(range(100)), "option0"),
+        ([Pair(1, 2), Pair(3, 4)], "option0"),
+        (Pair(1, 2), "Pair"),
+        (a_function, "a_function"),
+        (int, "int"),
+    ],
+)
+def test_a_label_is_short_and_survives_new_fields(option: Any, label: str) -> None:
+    assert Choice(option, "other").labels == (label, "other")
+
+
+def test_labels_that_would_be_equal_are_told_apart_by_their_place() -> None:
+    assert Choice(Pair(1, 2), Pair(3, 4), 7).labels == ("Pair#0", "Pair#1", "7")
+    assert Choice("1", 2, 1).labels == ("1#0", "2", "1#2")
+
+
+@given(TREES, st.integers(0, 100))
+def test_every_choice_that_a_way_meets_is_among_all_of_them(tree: Any, seed: int) -> None:
+    rng, known = random.Random(seed), dict(every_choice(tree))
+    met: dict[str, Any] = {}
+
+    def decide(path: str, choice: Choice) -> int:
+        met[path] = choice
+        return rng.randrange(len(choice.options))
+
+    Resolver(tree).walk(decide)
+    assert set(met) <= set(known)
+
+
+@given(TREES, st.integers(0, 100))
+def test_a_resolver_gives_the_same_value_each_time_and_walks_the_way_it_resolves(tree: Any, seed: int) -> None:
+    def decided(resolver: Resolver, walk: bool) -> tuple[list[str], Any]:
+        rng, seen = random.Random(seed), []
+
+        def decide(path: str, choice: Choice) -> int:
+            seen.append(path)
+            return rng.randrange(len(choice.options))
+
+        return seen, resolver.walk(decide) if walk else resolver.resolve(decide)  # type: ignore[func-returns-value]
+
+    one = Resolver(tree)
+    first, again, fresh = decided(one, False), decided(one, False), decided(Resolver(tree), False)
+    assert repr(first) == repr(again) == repr(fresh)
+    assert decided(one, True)[0] == first[0]
+
+
+def test_a_part_that_was_resolved_before_is_the_same_object() -> None:
+    tree = Repeat(Pair(Choice(1, 2), "x"), times=2)
+    resolver = Resolver(tree)
+    same, other = (resolver.resolve(lambda path, choice, i=i: i) for i in (0, 0))
+    assert same[0] is same[1] is other[0]
+    assert resolver.resolve(lambda path, choice: 1)[0] is not same[0]

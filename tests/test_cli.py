@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import inspect
 import json
 import os
 import re
@@ -18,6 +19,7 @@ import pytest
 import torch
 import yaml
 
+import invnas.data
 from invnas import __version__
 from invnas.cli import COMMANDS, main
 from invnas.run import Run
@@ -29,6 +31,24 @@ spatial = Choice(Convolution(3), Involution(Choice(3, 5), group_channels=4, redu
 space = HybridNet(
     PlainStem(8, 3, 1, False), [Stage(8, Repeat(Bottleneck(spatial, expansion=Choice(1, 2)), times=Choice(1, 2)))]
 )
+"""
+FAILS_IN_TRAINING = """
+from torch import nn
+from invnas import Choice
+
+class Network(nn.Module):
+    def __init__(self, channels, classes, width):
+        super().__init__()
+        layers = nn.Conv2d(channels, width, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes)
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x):
+        if self.training:
+            raise RuntimeError("not while training")
+        return self.layers(x)
+
+def space(input_shape, classes, width=Choice(4, 8)):
+    return Network(input_shape[0], classes, width)
 """
 TINY = ["--recipe.epochs", "1", "--recipe.threads", "1", "--data.init_args.batch_size", "256"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
@@ -129,14 +149,18 @@ def test_installed_script_and_module() -> None:
 
 def test_print_config_is_an_experiment_again(call: Call, tmp_path: Path) -> None:
     words = ["--print-config", "--trials=7", "--max-macs", "1.5M", "--objectives", "top1,parameters"]
-    code, out, _ = call("search", "digits", *words, "--data.init-args.batch_size", 32, "--random-baseline")
+    code, out, _ = call(
+        "search", "digits", *words, "--data.init-args.batch_size", 32, "--random-baseline", "--baselines"
+    )
     assert code == 0
     found = yaml.safe_load(out)
     assert found["trials"] == 7
     assert found["max_macs"] == 1_500_000
     assert found["objectives"] == ["top1", "parameters"]
-    assert found["data"] == {"class_path": "invnas.data.HardDigits", "init_args": {"batch_size": 32}}
-    assert found["random_baseline"] is True
+    shares = {"validation_share": 0.2, "test_share": 0.2}
+    given = {"batch_size": 32, "seed": 0, **shares}
+    assert found["data"] == {"class_path": "invnas.data.HardDigits", "init_args": given}
+    assert found["random_baseline"] is found["baselines"] is True
     assert found["recipe"]["epochs"] == yaml.safe_load(shipped("experiments")["digits"].read_text())["recipe"]["epochs"]
     (tmp_path / "again.yaml").write_text(out)
     assert call("search", tmp_path / "again.yaml", "--print_config")[1] == out
@@ -155,8 +179,49 @@ def test_options_win_over_the_file_wherever_they_stand(call: Call, tmp_path: Pat
         assert found["max_macs"] is None
         assert found["recipe"]["epochs"] == 3
         assert found["recipe"]["learning_rate"] == 0.01
-        assert found["data"]["init_args"] == {"batch_size": 16, "seed": 5}
+        assert found["data"]["init_args"]["batch_size"] == 16
+        assert found["data"]["init_args"]["seed"] == 5
         assert found["sampler_args"] == {"population": 4}
+
+
+@pytest.mark.parametrize(
+    "name", ["Cifar", "invnas.data.Digits", "HardDigits", "invnas.data.HuggingFace", "invnas.data.folder.ImageFolder"]
+)
+def test_print_config_shows_each_default_of_a_source(call: Call, name: str) -> None:
+    code, out, err = call("search", "--data.class_path", name, "--print_config")
+    assert (code, err) == (0, "")
+    kind = getattr(invnas.data, name.split(".")[-1])
+    parameters = inspect.signature(kind).parameters.values()
+    defaults = {one.name: one.default for one in parameters if one.default is not one.empty}
+    assert yaml.safe_load(out)["data"]["init_args"] == defaults
+
+
+def test_print_config_shows_the_defaults_of_an_own_data_module(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "def Mine(root, size=3, *, scale=0.5, names=('a', 'b'), act=print): ...\n"
+    (tmp_path / "own_defaults.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    asked = ("search", "--data.class_path", "own_defaults.Mine", "--print_config")
+    code, out, _ = call(*asked)
+    assert code == 0
+    assert out.startswith("# data.init_args needs `root`: own_defaults.Mine has no default for it\n")
+    assert yaml.safe_load(out)["data"]["init_args"] == {"size": 3, "scale": 0.5, "names": ["a", "b"]}
+    assert "#" not in call(*asked, "--data.init_args.root", "x")[1]
+    (tmp_path / "leaves.py").write_text("import os; os._exit(0)")
+    assert "class_path: leaves.Mine" in call("search", "--data.class_path", "leaves.Mine", "--print_config")[1]
+    for missing in ("own_defaults.Other", "no_such_module.Mine", "Digitz", "nothing"):
+        assert yaml.safe_load(call("search", "--data.class_path", missing, "--print_config")[1])["data"] == {
+            "class_path": missing,
+            "init_args": {},
+        }
+
+
+def test_print_config_shows_the_rate_of_the_optimizer(call: Call) -> None:
+    shown = yaml.safe_load(call("search", "--recipe.optimizer", "adamw", "--print_config")[1])["recipe"]
+    assert (shown["learning_rate"], shown["weight_decay"]) == (0.002, 0.05)
+    words = ("--recipe.optimizer", "adamw", "--recipe.learning_rate", "0.01")
+    assert yaml.safe_load(call("search", *words, "--print_config")[1])["recipe"]["learning_rate"] == 0.01
 
 
 @pytest.mark.parametrize("name", ["digits", "cifar10", "imagenet", "ablation"])
@@ -232,7 +297,7 @@ def test_search_shows_the_front_and_writes_the_report(call: Call, searched: Path
     assert (code, err) == (0, "")
     knee = run.pick("knee")
     assert knee.measurement is not None
-    for words in (f"{knee.number} (knee)", f"{knee.measurement.macs:,}", "multiply-adds", "report: ", "test top-1"):
+    for words in (f"{knee.number} (knee)", f"{knee.cost.macs:,}", "multiply-adds", "report: ", "test top-1"):
         assert words in out
 
 
@@ -242,7 +307,7 @@ def test_search_and_export_in_one_command(call: Call, space: Path, tmp_path: Pat
     assert code == 0, err
     found = json.loads(out)  # progress is on standard error
     assert "search 1/1" in err
-    assert found["trials"] == {"complete": 1, "failed": 0, "running": 0}
+    assert found["trials"] == {"complete": 1, "stopped": 0, "failed": 0, "running": 0}
     assert [one["format"] for one in found["export"]] == ["onnx", "pt2", "safetensors"]
     assert all(one["parity_error"] < 1e-4 and Path(one["path"]).is_file() for one in found["export"])
     assert Path(found["report"]).is_file()
@@ -292,10 +357,20 @@ def test_retrain(call: Call, searched: Path) -> None:
 
 def test_search_in_which_every_trial_fails_ends_with_1(call: Call, space: Path, tmp_path: Path) -> None:
     space = tmp_path / "broken.py"
+    space.write_text(FAILS_IN_TRAINING)
+    code, out, err = call("search", "--space", space, "--trials", 2, "--run-dir", tmp_path / "run", *TINY)
+    assert code == 1
+    assert out == ""
+    assert err.splitlines()[-1].startswith(f"invnas: error: no trial of {tmp_path / 'run'} is complete")
+    assert "RuntimeError: not while training" in err
+    assert [trial.state for trial in Run.open(tmp_path / "run").trials()] == ["failed", "failed"]
+
+
+def test_a_space_in_which_nothing_can_be_built_is_refused(call: Call, tmp_path: Path) -> None:
+    space = tmp_path / "broken.py"
     space.write_text("def space(input_shape, classes, a=1):\n    raise RuntimeError('no network')\n")
     code, out, err = call("search", "--space", space, "--trials", 1, "--run-dir", tmp_path / "run", *TINY)
-    assert code in (1, 2)
-    assert out == ""
+    assert (code, out) == (2, "")
     assert err.splitlines()[-1].startswith("invnas: error: ")
     assert "no network" in err
 
@@ -308,23 +383,39 @@ def slow(folder: Path, space: Path, trials: int, workers: int, epochs: int) -> l
             "--recipe.epochs", epochs, "--recipe.threads", 1, "--data.init_args.batch_size", 256]  # fmt: skip
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_ctrl_c_stops_cleanly_and_resume_completes(call: Call, space: Path, tmp_path: Path, workers: int) -> None:
+@pytest.mark.parametrize(
+    ("workers", "number"),
+    [(1, signal.SIGINT), (1, signal.SIGHUP), (2, signal.SIGINT), (2, signal.SIGTERM)],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_a_signal_stops_cleanly_and_resume_completes(
+    call: Call, space: Path, tmp_path: Path, workers: int, number: signal.Signals
+) -> None:
+    """Ctrl-C, and what SLURM, `timeout` and a closed terminal send: kept, said, exit code 1, and no worker lives on."""
     folder = tmp_path / "run"
     child = start(*slow(folder, space, 4, workers, 4))
     wait_until(lambda: begun(folder) and any(trial.state == "complete" for trial in Run.open(folder).trials()), child)
-    child.send_signal(signal.SIGINT)
+    started = children(child.pid)
+    assert len(started) >= (workers if workers > 1 else 0)
+    child.send_signal(number)
     _, err = child.communicate(timeout=20)
     assert child.returncode == 1
+    assert not [pid for pid in started if Path(f"/proc/{pid}").exists()]
     assert err.splitlines()[-1] == (f"invnas: stopped; what was trained is kept, continue with: invnas resume {folder}")
     assert "Traceback" not in err
     kept = [trial for trial in Run.open(folder).trials() if trial.state == "complete"]
     assert kept
-    if workers == 1:  # with two, the test below resumes
+    if number == signal.SIGHUP:  # with two, the test below resumes
         code, out, err = call("resume", folder, "--json")
         assert code == 0, err
-        assert json.loads(out)["trials"] == {"complete": 4, "failed": 0, "running": 0}
+        assert json.loads(out)["trials"] == {"complete": 4, "stopped": 0, "failed": 0, "running": 0}
         assert all(trial in Run.open(folder).trials() for trial in kept)
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started and that run."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(one) for one in listed.read_text().split()] if listed.is_file() else []
 
 
 def last_epoch(folder: Path, number: int) -> int:
@@ -370,15 +461,16 @@ def test_kill_9_continues_from_the_last_checkpoint(call: Call, space: Path, tmp_
     shutil.rmtree(folder / "logs")  # what is logged from here on is what resume trained
     code, out, err = call("resume", folder, "--json")
     assert code == 0, err
-    assert json.loads(out)["trials"] == {"complete": 3, "failed": 0, "running": 0}
+    assert json.loads(out)["trials"] == {"complete": 3, "stopped": 0, "failed": 0, "running": 0}
     after = Run.open(folder).trials()
     assert all(trial in after for trial in kept)
     for number, epoch in reached.items():
         assert after[number].architecture == before[number].architecture
+        if epoch == 14:  # killed after its last epoch, before it could tell: validated again and not trained
+            continue
         rows = list(csv.DictReader((folder / "logs" / str(number) / "metrics.csv").read_text().splitlines()))
         assert int(rows[0]["epoch"]) == epoch + 1
-        # One that was killed after its last epoch, before it could tell, is validated again and not trained.
-        assert int(rows[-1]["epoch"]) == max(14, epoch + 1)
+        assert int(rows[-1]["epoch"]) == 14
 
 
 def test_own_data_module_in_the_current_folder_is_found_by_the_installed_command(space: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from invnas.cost import cost, segments
 from invnas.errors import BadInput
 from invnas.measurement import CONVENTIONS, total
 from invnas.nn import Involution2d, build
-from invnas.nn.blocks import ResidualBottleneck
+from invnas.nn.blocks import BuiltBlock
 from invnas.space import load_space
 from invnas.zoo import DEPTHS, STRIDES, WIDTHS, rednet, resnet
 
@@ -84,7 +84,7 @@ def hooked(network: nn.Module, image: torch.Tensor) -> int:
             found.append(output.numel() * (module.bias is not None))
         elif isinstance(module, nn.BatchNorm2d):
             found.append(2 * output.numel())
-        elif isinstance(module, nn.ReLU | ResidualBottleneck):  # a block ends in a ReLU
+        elif isinstance(module, nn.ReLU | BuiltBlock):  # a block ends in a ReLU
             found.append(output.numel())
         elif isinstance(module, nn.MaxPool2d | nn.AdaptiveAvgPool2d):
             found.append(inputs[0].numel())

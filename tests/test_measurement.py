@@ -1,13 +1,20 @@
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 
 import pytest
 
+from invnas.architecture import Architecture, Convolution
 from invnas.errors import BadInput
-from invnas.measurement import OBJECTIVES, Measurement, check_objectives
+from invnas.measurement import Cost, Measurement, Trial, total
+from invnas.objective import COSTS, LATENCY, MACS
+from invnas.tasks.classification import TOP1
 
-ONE = Measurement(top1=0.5, loss=1.25, macs=10, parameters=20, activation_bytes=30, top5=0.75, latency_ms=2.0)
+ONE = Measurement({"top1": 0.5, "loss": 1.25}, epochs=2, planned_epochs=6, device="cpu", host="here")
+PRICE = Cost.counted(10, 20, 30)
+TRIAL = Trial(3, Architecture(Convolution()), {}, PRICE, "complete", ONE)
 
 
 def test_a_measurement_survives_json_and_a_newer_field() -> None:
@@ -16,32 +23,27 @@ def test_a_measurement_survives_json_and_a_newer_field() -> None:
     assert Measurement.from_dict({**data, "watts": 3}) == ONE
 
 
-def test_every_objective_is_a_number_of_a_measurement_in_the_order_asked() -> None:
-    assert ONE.values(("macs", "top1")) == (10.0, 0.5)
-    assert ONE.values(tuple(OBJECTIVES)) == (0.5, 10.0, 20.0, 30.0, 2.0)
+def test_a_measurement_survives_copies_and_pickles() -> None:
+    assert copy.deepcopy(ONE) == ONE
+    assert pickle.loads(pickle.dumps(ONE)) == ONE
 
 
-@pytest.mark.parametrize(
-    "names", [("top1", "macs"), ("macs", "latency_ms"), ("top1", "parameters", "activation_bytes")]
-)
-def test_two_or_three_different_objectives_are_right(names: tuple[str, ...]) -> None:
-    check_objectives(names)
+def test_values_are_read_by_name_and_as_attributes() -> None:
+    assert ONE["top1"] == ONE.top1 == 0.5
+    assert "top5" not in ONE
+    with pytest.raises(AttributeError, match="has no 'top5'"):
+        _ = ONE.top5
 
 
-@pytest.mark.parametrize(
-    ("names", "sentence"),
-    [
-        ((), "`objectives` must name two or three different objectives, but got none"),
-        (("top1",), "`objectives` must name two or three different objectives, but got top1"),
-        (("top1", "top1"), "`objectives` must name two or three different objectives, but got top1, top1"),
-        (("top1", "macs", "parameters", "latency_ms"), "`objectives` must name two or three different objectives, but"),
-        (
-            ("top1", "mac"),
-            "unknown objective 'mac'; nearest: 'macs'; valid: top1, macs, parameters, activation_bytes, ",
-        ),
-    ],
-)
-def test_other_objectives_are_refused(names: tuple[str, ...], sentence: str) -> None:
-    with pytest.raises(BadInput) as error:
-        check_objectives(names)
-    assert str(error.value).startswith(sentence)
+def test_a_cost_is_read_by_name_and_sums_with_the_largest_peak() -> None:
+    assert [PRICE[cost.name] for cost in COSTS if cost.name in PRICE] == [10, 20, 30]
+    assert (PRICE.macs, PRICE.parameters, PRICE.activation_bytes) == (10, 20, 30)
+    assert total([PRICE, Cost.counted(1, 2, 40)]) == Cost.counted(11, 22, 40)
+    assert total([]) == Cost.counted(0, 0, 0)
+
+
+def test_a_trial_has_the_values_of_its_objectives_in_the_order_asked() -> None:
+    assert TRIAL.values((MACS, TOP1)) == (10.0, 0.5)
+    assert TRIAL.value("latency_ms") is None
+    with pytest.raises(BadInput, match="trial 3 has no value of `latency_ms`: it was not measured"):
+        TRIAL.values((LATENCY,))

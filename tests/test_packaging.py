@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import subprocess
+import sys
 import tomllib
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatch
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -41,3 +46,47 @@ def test_every_pattern_of_package_data_means_something(setuptools_says: dict[str
     for name, patterns in setuptools_says["package-data"].items():
         folder = ROOT / setuptools_says["package-dir"].get(name, name.replace(".", "/"))
         assert all(any(folder.glob(pattern)) for pattern in patterns), name
+
+
+def test_the_reference_is_what_the_docstrings_say() -> None:
+    made = subprocess.run(
+        [sys.executable, "-c", "import make_reference; print(make_reference.page(), end='')"],
+        cwd=ROOT / "docs", capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert (ROOT / "docs" / "reference.md").read_text(encoding="utf-8") == made.stdout, (
+        "run python docs/make_reference.py"
+    )
+
+
+def _imports(body: Iterable[ast.AST]) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Yield the imports that run when a module is imported."""
+    for node in body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            yield from _imports(node.orelse)
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield from _imports(ast.iter_child_nodes(node))
+
+
+def _imported(path: Path, modules: Mapping[str, Path]) -> set[str]:
+    """Return the modules that a file names in its imports; a name that is taken from a package needs the package."""
+    found: set[str] = set()
+    for node in _imports(ast.parse(path.read_text(encoding="utf-8")).body):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        else:
+            found |= {str(node.module), *(f"{node.module}.{name.name}" for name in node.names)}
+    return found & modules.keys()
+
+
+def test_no_module_waits_for_itself_when_the_package_is_imported() -> None:
+    files = sorted((ROOT / "invnas").rglob("*.py"))
+    names = (".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in files)
+    modules = dict(zip(names, files, strict=True))
+    graph = {name: _imported(path, modules) - {name} for name, path in modules.items()}
+    assert sum(map(len, graph.values())) > 200
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"an import cycle: {' -> '.join(error.args[1])}")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,19 +12,35 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from invnas.architecture import Architecture, Convolution
+from invnas.caps import Caps
 from invnas.errors import BadInput
-from invnas.measurement import OBJECTIVES, Cost, Measurement, Trial
-from invnas.pareto import Box, box, front, hypervolume, hypervolume_over_trials, knee, non_dominated, values_of
+from invnas.measurement import Cost, Measurement, State, Trial
+from invnas.objective import LATENCY, MACS, Objective
+from invnas.pareto import (
+    Box,
+    RunningFront,
+    box,
+    epochs_over_trials,
+    front,
+    hypervolume,
+    hypervolume_over_trials,
+    knee,
+    non_dominated,
+    values_of,
+)
+from invnas.tasks.classification import Classification
 
-TWO = ("top1", "macs")
-THREE = ("top1", "macs", "latency_ms")
+TOP1 = Classification().objectives[0]
+TWO = (TOP1, MACS)
+THREE = (TOP1, MACS, LATENCY)
 UNIT = {2: Box((0.0, 1000.0), (1.0, 1.0)), 3: Box((0.0, 1000.0, 100.0), (1.0, 1.0, 0.1))}
 
 
 def trial(number: int, top1: float, macs: int, latency_ms: float | None = None, **other: object) -> Trial:
-    measured = Measurement(top1, 1.0, macs, 10, 10, latency_ms=latency_ms)
-    fields = {"state": "complete", "measurement": measured, **other}
-    return Trial(number, Architecture(Convolution()), {}, Cost(macs, 10, 10), **fields)  # type: ignore[arg-type]
+    cost = {"macs": macs, "parameters": 10, "activation_bytes": 10}
+    cost |= {} if latency_ms is None else {"latency_ms": latency_ms}
+    fields = {"state": "complete", "measurement": Measurement({"top1": top1}), **other}
+    return Trial(number, Architecture(Convolution()), {}, Cost(cost), **fields)  # type: ignore[arg-type]
 
 
 def failed(number: int, state: str = "failed") -> Trial:
@@ -29,7 +48,7 @@ def failed(number: int, state: str = "failed") -> Trial:
 
 
 @st.composite
-def tables(draw: st.DrawFn, size: int = 12) -> tuple[np.ndarray, tuple[str, ...]]:
+def tables(draw: st.DrawFn, size: int = 12) -> tuple[np.ndarray, tuple[Objective, ...]]:
     """Values on a coarse grid, so that ties are common."""
     objectives = draw(st.sampled_from([TWO, THREE]))
     steps = draw(arrays(int, (draw(st.integers(0, size)), len(objectives)), elements=st.integers(0, 6)))
@@ -37,8 +56,8 @@ def tables(draw: st.DrawFn, size: int = 12) -> tuple[np.ndarray, tuple[str, ...]
     return steps * scale, objectives
 
 
-def beats(a: np.ndarray, b: np.ndarray, objectives: tuple[str, ...]) -> bool:
-    better = [x > y if OBJECTIVES[o] == "maximize" else x < y for x, y, o in zip(a, b, objectives, strict=True)]
+def beats(a: np.ndarray, b: np.ndarray, objectives: tuple[Objective, ...]) -> bool:
+    better = [o.sign * x > o.sign * y for x, y, o in zip(a, b, objectives, strict=True)]
     return any(better) and all(w or x == y for w, x, y in zip(better, a, b, strict=True))
 
 
@@ -58,11 +77,12 @@ def test_equal_points_all_stay_but_one_trial_stands_for_them() -> None:
 
 
 def test_the_front_is_complete_trials_cheapest_first() -> None:
-    trials = [trial(0, 0.9, 100), failed(1), trial(2, 0.5, 10), trial(3, 0.4, 50), failed(4, "running")]
+    stopped = replace(trial(5, 0.99, 1), state="stopped")  # a part of its budget compares with nothing
+    trials = [trial(0, 0.9, 100), failed(1), trial(2, 0.5, 10), trial(3, 0.4, 50), failed(4, "running"), stopped]
     assert [t.number for t in front(trials, TWO)] == [2, 0]
 
 
-@pytest.mark.parametrize("state", ["failed", "running"])
+@pytest.mark.parametrize("state", ["failed", "running", "stopped"])
 def test_only_unfinished_trials(state: str) -> None:
     assert front([failed(0, state)], TWO) == ()
     with pytest.raises(BadInput, match="no trial is complete"):
@@ -82,14 +102,14 @@ def test_an_objective_that_was_not_measured_is_named() -> None:
 
 
 @given(tables())
-def test_dominance_is_that_of_the_definition(table: tuple[np.ndarray, tuple[str, ...]]) -> None:
+def test_dominance_is_that_of_the_definition(table: tuple[np.ndarray, tuple[Objective, ...]]) -> None:
     values, objectives = table
     expected = [not any(beats(other, point, objectives) for other in values) for point in values]
     assert non_dominated(values, objectives).tolist() == expected
 
 
 @given(tables(), st.randoms(use_true_random=False))
-def test_the_front_does_not_depend_on_the_order(table: tuple[np.ndarray, tuple[str, ...]], order: object) -> None:
+def test_the_front_does_not_depend_on_the_order(table: tuple[np.ndarray, tuple[Objective, ...]], order: object) -> None:
     values, objectives = table
     trials = [trial(i, row[0], row[1], *row[2:]) for i, row in enumerate(values)]
     expected = front(trials, objectives)
@@ -97,7 +117,25 @@ def test_the_front_does_not_depend_on_the_order(table: tuple[np.ndarray, tuple[s
     assert front(trials, objectives) == expected
     costs = values_of(expected, objectives)[:, 1]
     assert (np.diff(costs) >= 0).all()
-    assert len({t.measurement for t in expected}) == len(expected)
+    assert len({t.values(objectives) for t in expected}) == len(expected)
+
+
+@given(tables(), st.integers(1, 4))
+def test_a_running_front_is_the_front_of_all(table: tuple[np.ndarray, tuple[Objective, ...]], step: int) -> None:
+    values, objectives = table
+    trials = [trial(i, row[0], row[1], *row[2:]) for i, row in enumerate(values)]
+    running = RunningFront(objectives, Caps.of(macs=2000))
+    for i in range(0, len(trials), step):
+        running.add(trials[i : i + step])
+    assert (running.trials, running.seen) == (front(trials, objectives), len(trials))
+    whole = box(trials, objectives, Caps.of(macs=2000))
+    assert running.hypervolume == pytest.approx(hypervolume(values_of(trials, objectives), objectives, whole))
+
+
+def test_stopped_trials_are_never_on_a_front() -> None:
+    stopped = trial(1, 0.9, 5, state="stopped")
+    assert front([trial(0, 0.5, 10), stopped], TWO) == (trial(0, 0.5, 10),)
+    assert hypervolume_over_trials([trial(0, 0.5, 10), stopped], TWO, UNIT[2])[1] == pytest.approx(0.5 * 2 / 3)
 
 
 def test_the_knee_of_one_two_and_equal_points() -> None:
@@ -124,12 +162,12 @@ def test_the_knee_of_three_objectives() -> None:
 
 def test_two_costs_that_say_the_same_do_not_outvote_accuracy() -> None:
     two = [trial(0, 0.2, 10), trial(1, 0.4, 12), trial(2, 0.7, 60), trial(3, 0.8, 300), trial(4, 0.85, 1000)]
-    three = [trial(t.number, t.measurement.top1, t.measurement.macs, t.measurement.macs / 10) for t in two]  # type: ignore[union-attr]
+    three = [trial(t.number, t.measurement.top1, t.cost.macs, t.cost.macs / 10) for t in two]
     assert knee(three, THREE).number == knee(two, TWO).number == 2
 
 
 @given(tables())
-def test_the_knee_is_on_the_front(table: tuple[np.ndarray, tuple[str, ...]]) -> None:
+def test_the_knee_is_on_the_front(table: tuple[np.ndarray, tuple[Objective, ...]]) -> None:
     values, objectives = table
     trials = [trial(i, row[0], row[1], *row[2:]) for i, row in enumerate(values)]
     if trials:
@@ -145,7 +183,7 @@ def test_hypervolumes_one_can_see() -> None:
 
 
 @given(tables())
-def test_hypervolume_agrees_with_optuna(table: tuple[np.ndarray, tuple[str, ...]]) -> None:
+def test_hypervolume_agrees_with_optuna(table: tuple[np.ndarray, tuple[Objective, ...]]) -> None:
     optuna_hypervolume = pytest.importorskip("optuna._hypervolume").compute_hypervolume
     values, objectives = table
     values = values + np.array([0.0, 1.0, 1.0])[: len(objectives)]
@@ -159,7 +197,7 @@ def test_hypervolume_agrees_with_optuna(table: tuple[np.ndarray, tuple[str, ...]
 
 @settings(max_examples=15)
 @given(tables(6))
-def test_hypervolume_agrees_with_monte_carlo(table: tuple[np.ndarray, tuple[str, ...]]) -> None:
+def test_hypervolume_agrees_with_monte_carlo(table: tuple[np.ndarray, tuple[Objective, ...]]) -> None:
     values, objectives = table
     reference = UNIT[len(objectives)]
     points = np.random.default_rng(0).random((20_000, len(objectives)))
@@ -173,7 +211,7 @@ def test_hypervolume_agrees_with_monte_carlo(table: tuple[np.ndarray, tuple[str,
 
 
 @given(tables())
-def test_hypervolume_over_trials_is_that_of_each_prefix(table: tuple[np.ndarray, tuple[str, ...]]) -> None:
+def test_hypervolume_over_trials_is_that_of_each_prefix(table: tuple[np.ndarray, tuple[Objective, ...]]) -> None:
     values, objectives = table
     trials = [trial(i, row[0], row[1], *row[2:]) for i, row in enumerate(values)]
     reference = box(trials, objectives)
@@ -194,5 +232,27 @@ def test_failed_trials_count_and_running_ones_do_not() -> None:
 def test_the_box_is_what_was_seen_unless_a_cap_says_more() -> None:
     trials = [trial(0, 0.5, 10), trial(1, 0.7, 40), failed(2)]
     assert box(trials, TWO) == Box((0.0, 40.0), (1.0, 10.0))
-    assert box(trials, TWO, {"macs": 100}) == Box((0.0, 100.0), (1.0, 10.0))
-    assert box(trials, TWO, {"macs": None}) == box(trials, TWO)
+    assert box(trials, TWO, Caps.of(macs=100)) == Box((0.0, 100.0), (1.0, 10.0))
+    assert box(trials, TWO, Caps.of(macs=None)) == box(trials, TWO)
+
+
+def test_epochs_over_trials_count_what_each_trial_adds() -> None:
+    def spent(number: int, state: State, epochs: int | None = None, **other: Any) -> Trial:
+        found = None if epochs is None else Measurement({"top1": 0.5, "loss": 1.0}, epochs, 8)
+        return replace(failed(number), state=state, measurement=found, **other)
+
+    rung = Measurement({"top1": 0.1}, 2, 8)
+    trials = [
+        spent(3, "complete", 8, continues=1),
+        spent(0, "complete", 8),
+        spent(1, "stopped", 2, rungs=(rung,)),
+        spent(2, "failed"),
+        spent(4, "failed", rungs=(replace(rung, epochs=1), rung)),
+        spent(5, "running", rungs=(rung,)),
+        spent(6, "failed", continues=1),
+        spent(7, "failed", continues=1, rungs=(rung, replace(rung, epochs=4))),
+        spent(8, "complete", 8, continues=99),
+    ]
+    assert epochs_over_trials(trials).tolist() == [8, 10, 10, 16, 18, 18, 20, 28]
+    assert epochs_over_trials([]).tolist() == []
+    assert len(epochs_over_trials(trials)) == sum(trial.state != "running" for trial in trials)

@@ -15,11 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from search.cheap import SMALL, CheapEngine, go, make_run, measure
 
-from invnas.errors import BadInput
+from invnas.errors import BadInput, disk_failure
 from invnas.experiment import Experiment
+from invnas.facts import DataFacts
 from invnas.manifest import FORMAT, Manifest
-from invnas.pareto import knee
+from invnas.measurement import Measurement
+from invnas.pareto import front, knee
 from invnas.run import Run
+from invnas.search.events import Finished
 
 CHILD = [sys.executable, "-m", "search.crash_child"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -33,15 +36,21 @@ def finished_run(tmp_path: Path) -> Run:
 
 
 def create(folder: Path, space: Path) -> Run:
-    return Run.create(folder, Experiment(), space, input_shape=(1, 8, 8), classes=10, environment={})
+    return Run.create(folder, Experiment(), space, facts=DataFacts((1, 8, 8), 10), environment={})
 
 
 def test_folder_is_as_documented(tmp_path: Path) -> None:
     run = finished_run(tmp_path)
-    assert sorted(path.name for path in run.folder.iterdir()) == ["journal.log", "lock", "run.json", "space.py"]
+    assert sorted(path.name for path in run.folder.iterdir()) == [
+        "holder",
+        "journal.log",
+        "lock",
+        "run.json",
+        "space.py",
+    ]
     data = json.loads((run.folder / "run.json").read_text())
     assert data["format"] == FORMAT
-    assert data["data"] == {"input_shape": [1, 8, 8], "classes": 10, "class_names": None, "normalisation": None}
+    assert data["data"] == DataFacts((1, 8, 8), 10).to_dict()
     assert (run.folder / "space.py").read_text() == SMALL
 
 
@@ -101,11 +110,12 @@ def test_what_is_no_run_folder_is_refused(tmp_path: Path) -> None:
         Run.open(tmp_path)
 
 
-def test_newer_format_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("step", "remedy"), [(1, "upgrade invnas"), (-1, "search again")])
+def test_other_format_is_refused(tmp_path: Path, step: int, remedy: str) -> None:
     path = make_run(tmp_path).folder / "run.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "format": FORMAT + 1, "new": 1}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": FORMAT + step, "data": {}}))
     with pytest.raises(
-        BadInput, match=f"in format {FORMAT + 1}, but this invnas .* reads up to format {FORMAT}: upgrade"
+        BadInput, match=f"in format {FORMAT + step}, but this invnas .* reads format {FORMAT}: {remedy}"
     ):
         Run.open(path.parent)
 
@@ -222,6 +232,40 @@ def test_kill_at_any_moment_loses_nothing(tmp_path: Path, workers: int) -> None:
     assert all(trial.measurement == measure(trial) for trial in trials)
 
 
+@settings(max_examples=25, deadline=None)
+@given(room=st.integers(0, 40_000), workers=st.integers(1, 3))
+def test_no_room_at_any_byte_loses_nothing_and_blames_no_trial(
+    tmp_path_factory: pytest.TempPathFactory, room: int, workers: int
+) -> None:
+    resource = pytest.importorskip(
+        "resource", reason="needs a limit on the size of files, which stands for a full disk"
+    )
+    run = make_run(tmp_path_factory.mktemp("room"), trials=12)
+    said: list[int] = []
+
+    def say(event: object) -> None:
+        if isinstance(event, Finished):
+            said.append(event.trial.number)
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with run.locked():
+        resource.setrlimit(resource.RLIMIT_FSIZE, ((run.folder / "journal.log").stat().st_size + room, hard))
+        try:
+            with pytest.raises(OSError) as error:
+                go(run, CheapEngine(workers), on_event=say)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert disk_failure(error.value) is not None
+    again = Run.open(run.folder)
+    states = [trial.state for trial in again.trials()]
+    assert set(states) <= {"complete", "running"}
+    assert states.count("running") <= workers
+    assert all(states[number] == "complete" for number in said)
+    with again.locked():
+        go(again)
+    assert [trial.state for trial in again.trials()] == ["complete"] * 12
+
+
 def test_extend_continues_a_finished_search(tmp_path: Path) -> None:
     run = finished_run(tmp_path)
     with run.locked():
@@ -249,7 +293,7 @@ def test_pick(tmp_path: Path) -> None:
     complete = [trial for trial in run.trials() if trial.measurement]
     best = max(complete, key=lambda trial: trial.measurement.top1 if trial.measurement else 0)
     assert run.pick("best") == best
-    assert run.pick("knee") == knee(complete, ("top1", "macs"))
+    assert run.pick("knee") == knee(complete, run.experiment.axes)
     assert run.pick("trial=3").number == 3
     least = min(trial.cost.macs for trial in complete)
     assert run.pick(f"max-macs={least}").cost.macs == least
@@ -314,7 +358,7 @@ def test_reused_measurement_shares_the_weights(tmp_path: Path) -> None:
     run = make_run(tmp_path, trials=1)
     with run.locked():
         go(run)
-        go(run, baseline=True)
+        go(run, phase="random")
     first, second = run.trials()
     assert first.architecture == second.architecture
     assert run.weights_path(1) == run.weights_path(0) == run.folder / "weights" / "0.safetensors"
@@ -323,13 +367,13 @@ def test_reused_measurement_shares_the_weights(tmp_path: Path) -> None:
 
 def test_test_accuracies_add_up(tmp_path: Path) -> None:
     run = make_run(tmp_path)
-    assert run.test_top1() == {}
-    run.add_test_top1({3: 0.5})
-    run.add_test_top1({1: 0.25, 3: 0.75})
-    assert Run.open(run.folder).test_top1() == {1: 0.25, 3: 0.75}
+    assert run.tested() == {}
+    run.add_tested({3: {"top1": 0.5}})
+    run.add_tested({1: {"top1": 0.25}, 3: {"top1": 0.75}})
+    assert Run.open(run.folder).tested() == {1: {"top1": 0.25}, 3: {"top1": 0.75}}
     (run.folder / "test.json").write_text("[1]")
     with pytest.raises(BadInput, match=r"test\.json is malformed"):
-        run.test_top1()
+        run.tested()
 
 
 def test_manifest_round_trip(tmp_path: Path) -> None:
@@ -337,3 +381,93 @@ def test_manifest_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "again.json"
     path.write_text(json.dumps(run.manifest.to_dict()))
     assert Manifest.read(path) == run.manifest
+
+
+ODD: list[Any] = [None, True, -1, 0, 1.5, 10**400, float("inf"), float("nan"), "", "x", [], [[]], {}, {"a": []}]
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the path of each value in plain data."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(leaf for key, part in inside for leaf in leaves(part, (*path, key)))]
+
+
+def test_any_value_of_another_kind_in_run_json_is_taken_or_refused_in_a_sentence(tmp_path: Path) -> None:
+    path = make_run(tmp_path, sampler_args={"n": 1}).folder / "run.json"
+    whole = path.read_text()
+    for leaf in leaves(json.loads(whole))[1:]:
+        for odd in ODD:
+            data = json.loads(whole)
+            place = data
+            for key in leaf[:-1]:
+                place = place[key]
+            place[leaf[-1]] = odd
+            path.write_text(json.dumps(data))
+            try:
+                Manifest.read(path)
+            except BadInput as error:
+                assert "\n" not in str(error)  # noqa: PT017
+                assert len(str(error)) < 2000  # noqa: PT017
+
+
+def test_a_run_json_that_nests_for_ever_is_refused(tmp_path: Path) -> None:
+    path = make_run(tmp_path).folder / "run.json"
+    for text in ("[" * 100_000, '{"a":' * 100_000, "9" * 5000):
+        path.write_text(text)
+        with pytest.raises(BadInput, match=r"run\.json is malformed"):
+            Run.open(path.parent)
+
+
+def test_a_journal_line_that_nests_for_ever_is_refused(tmp_path: Path) -> None:
+    path = make_run(tmp_path).folder / "journal.log"
+    path.write_text(path.read_text() + "[" * 100_000 + "\n" + '{"op_code":0}' + "\n")
+    with pytest.raises(BadInput, match=r"line 3 of .*journal\.log is damaged"):
+        Run.open(path.parent)
+
+
+def test_the_front_is_that_of_what_is_believed_and_the_observed_one_stands_beside_it(tmp_path: Path) -> None:
+    run = make_run(tmp_path, trials=20, sampler="random")
+    lucky = Measurement({"top1": 0.30, "loss": 0.1})
+    with run.locked():
+        go(run, CheapEngine(outcome=lambda trial: lucky if trial.number == 8 else measure(trial)))
+    assert run.belief.known
+    axes = run.experiment.axes
+    assert run.front(observed=True) == front(run.trials("search"), axes)
+    assert run.front() == run.belief.front(run.trials("search"), axes)
+    assert all(trial in run.trials() for trial in run.front()), "as they were recorded"
+    said = run.belief.estimate(run.trials()[8], "top1")
+    assert said is not None
+    assert said.mean < 0.28, "one training that stands out is lucky in part"
+    best = run.pick("best")
+    assert best.number != 8, "what was measured best is not believed to be"
+    assert best == max(
+        run.trials(), key=lambda trial: run.belief.estimates["top1"][trial.architecture.fingerprint].mean
+    )
+    stranger = Run.open(run.folder, trust=False)
+    assert [trial.number for trial in stranger.front()] == [trial.number for trial in run.front()]
+
+
+def test_what_is_believed_is_kept_until_a_trial_ends(tmp_path: Path) -> None:
+    run = finished_run(tmp_path)
+    before = run.belief
+    assert run.belief is before
+    with run.locked():
+        trial = run.trials("search")[0]
+        further = run.start(trial.architecture, trial.decisions, trial.cost, "confirm", seed=1)
+        assert run.belief is before
+        run.finish(further, Measurement({"top1": 0.5, "loss": 1.0}))
+    assert run.belief is not before
+    assert run.belief.seeds[trial.architecture.fingerprint] == 2
+
+
+def test_what_was_retrained_is_read_and_a_damaged_file_is_said(tmp_path: Path) -> None:
+    run = finished_run(tmp_path)
+    assert run.retrained() == []
+    folder = run.folder / "retrain"
+    folder.mkdir()
+    found = {"trial": 3, "epochs": 9, "test_top1": [0.5, 0.7], "mean": 0.6, "standard_deviation": 0.1}
+    (folder / "trial3-epochs9.json").write_text(json.dumps(found))
+    assert run.retrained() == [found]
+    (folder / "trial3-epochs9.json").write_text('{"trial": 3}')
+    with pytest.raises(BadInput, match=r"epochs9\.json is malformed"):
+        run.retrained()

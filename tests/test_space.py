@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,17 @@ import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from search.cheap import CheapEngine, go, make_run
 from test_choice import TREES
 from torch import nn
 
 from invnas import Bottleneck, Choice, Convolution, HybridNet, Involution, PlainStem, Repeat, Space, Stage
 from invnas.architecture import Architecture
-from invnas.cost import cost
+from invnas.cost import cost, pricer
 from invnas.errors import BadInput, InvalidArchitecture
+from invnas.measurement import Measurement
 from invnas.nn import build
+from invnas.resolver import enumerate_decisions
 from invnas.space import load_space
 
 
@@ -145,6 +148,15 @@ def test_constraints_that_reject_everything_say_why() -> None:
         space.sample(random.Random(0))
 
 
+def test_a_constraint_that_returns_no_reason_is_named() -> None:
+    space = Space(HybridNet(PlainStem(Choice(8, 16), 3), []), constraints=(lambda network: network.stem.width > 8,))  # type: ignore[arg-type, return-value]
+    with pytest.raises(
+        InvalidArchitecture, match=r"^the constraint `<lambda>` must return a reason or None, but returned True$"
+    ):
+        space.architecture({"stem.width": 1})
+    assert space.architecture({"stem.width": 0}).network.stem.width == 8
+
+
 def test_a_constraint_that_raises_is_named() -> None:
     def wrong(network: Any) -> str | None:
         return str(network.no_such_field)
@@ -165,7 +177,7 @@ def test_invalid_architectures_are_neither_sampled_nor_enumerated() -> None:
         (12, 1),
         (12, 3),
     }
-    with pytest.raises(InvalidArchitecture, match=r"`groups` must divide the channels.*\(stage 0, block 0\)"):
+    with pytest.raises(InvalidArchitecture, match=r"`groups` must divide the channels.*\(stage 1, block 1\)"):
         space.architecture({"stages.0.width": 0, "stages.0.blocks.0.spatial.groups": 1})
 
 
@@ -248,7 +260,8 @@ def test_what_is_no_space_is_refused(network: Any, sentence: str) -> None:
 
 FILES = {
     "raises": ("1 / 0", "raised ZeroDivisionError: division by zero"),
-    "leaves": ("raise SystemExit(0)", "raised SystemExit: 0"),
+    "leaves": ("raise SystemExit(0)", "called sys.exit(0)"),
+    "ends": ("import os; os._exit(0)", "called os._exit(0)"),
     "syntax": ("space = (", "raised SyntaxError: '(' was never closed"),
     "empty": ("", "the file must define exactly one space, but it defines none; assign it to the name `space`"),
     "two": (
@@ -322,9 +335,10 @@ SNIPPETS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 RUN = """
 import random, sys
 import torch
+from invnas.resolver import enumerate_decisions
 from invnas.space import load_space
 from invnas.nn import build
-from invnas.cost import cost
+from invnas.cost import cost, pricer
 from invnas.architecture import Architecture
 
 for name in sys.argv[1:]:
@@ -362,3 +376,126 @@ def test_every_example_of_the_page_runs_outside_the_repository(tmp_path: Path) -
     )
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()] == names
+
+
+ONE_RULE = """
+from dataclasses import dataclass, replace
+from typing import Any
+import sys
+from invnas import Bottleneck, Choice, Convolution, HybridNet, PlainStem, Space, Stage
+from torch import nn
+
+@dataclass(frozen=True)
+class Strange:
+    how: Any
+    def __post_init__(self):
+        if self.how == "assert":
+            assert False, "never"
+    def problems(self, channels):
+        if self.how == "problems":
+            raise KeyError("lost")
+        return []
+    def build(self, channels, stride):
+        if self.how == "build":
+            raise RuntimeError("no module")
+        if self.how == "exit":
+            sys.exit(0)
+        return nn.Conv2d(channels, channels, 3, stride, 1)
+
+def rule(network):
+    spatial = network.stages[0].blocks[0].spatial
+    if spatial.how == "constraint":
+        raise ZeroDivisionError("by zero")
+
+how = Choice("fine", "assert", "problems", "build", "exit", "constraint")
+block = Bottleneck(Strange(how), expansion=1)
+space = Space(HybridNet(PlainStem(Choice(8, 16), 3, 1, False), [Stage(8, [block])]), constraints=[rule])
+"""
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "evolution"])
+def test_candidates_that_cannot_be_are_rejected_and_the_search_goes_on(sampler: str, tmp_path: Path) -> None:
+    """Each way in which a user's own code may fail for one option: none of them ends a search, or the program."""
+    (tmp_path / "mine.py").write_text(ONE_RULE)
+    space, kept, reasons = load_space(tmp_path / "mine.py"), [], []
+    for decisions in enumerate_decisions(space.resolver):
+        try:
+            architecture = space.architecture(decisions)
+            cost(architecture, (1, 8, 8), 10)
+            kept.append(architecture.network.stages[0].blocks[0].spatial.how)
+        except InvalidArchitecture as error:
+            reasons.append(str(error))
+    assert kept == ["fine", "fine"]
+    assert len(reasons) == 10
+    assert not [reason for reason in reasons if "\n" in reason]
+    run = make_run(tmp_path, ONE_RULE, sampler=sampler, trials=5)
+    with run.locked():
+        outcome = go(run, CheapEngine(outcome=lambda job: Measurement({"top1": 0.5})), price=pricer((1, 8, 8), 10))
+    assert outcome.trained == 2
+    assert "all 2 valid architectures have been trained" in outcome.ended
+    assert outcome.rejected["invalid"] > 0
+
+
+def test_a_mutation_tries_each_decision_once_and_then_says_that_nothing_is_near(tmp_path: Path) -> None:
+    """Two rules are broken, so no single decision mends it."""
+    (tmp_path / "islands.py").write_text(
+        "from invnas import *\n"
+        "stage = Stage(Choice(8, 16, 24, 32), (Bottleneck(Convolution(Choice(3, 5, 7)), expansion=1),))\n"
+        "rule = lambda n: None if n.stem.width == n.stages[0].width == n.stages[1].width else 'equal widths'\n"
+        "space = Space(HybridNet(PlainStem(Choice(8, 16, 24, 32), 3, 1, False), [stage, stage]), constraints=(rule,))\n"
+    )
+    space = load_space(tmp_path / "islands.py")
+    broken = dict.fromkeys(space.draw(random.Random(0)), 0) | {"stem.width": 1, "stages.0.width": 2}
+    asked: list[Any] = []
+    counted = replace(space, constraints=(lambda network: asked.append(network) or "no",), name="islands")
+    for seed in range(3):
+        asked.clear()
+        with pytest.raises(BadInput, match="no valid architecture is one decision away: no"):
+            counted.mutate(broken, random.Random(seed))
+        assert len(asked) == 3 * 3 + 2 * 2  # three widths of four options, two windows of three
+
+
+async def later(a: Any = 1) -> None: ...
+
+
+def loose(a: Any = 1, *rest: Any) -> None: ...
+
+
+def mapped(a: Any = {}) -> None: ...  # noqa: B006
+
+
+@pytest.mark.parametrize(
+    ("network", "sentence"),
+    [
+        (later, "must be a plain function, but later is async"),
+        (loose, r"have names and defaults, but loose takes \*rest"),
+        (mapped, r"numbers, text, None and frozen dataclasses, or lists of these, but `a` is \{\}"),
+        (Net(Choice({"a": 1}, {"b": 2})), r"but `tree=option0` is \{'a': 1\}"),
+        (Net(Choice(frozenset({1}), frozenset({2}))), "but `tree=option0` is frozenset"),
+        (Net(Choice(torch.zeros(2), torch.ones(2))), "but `tree=option0` is tensor"),
+        (Net(10**5000), "lie below 2\\*\\*63, but `tree` has 16,610 bits"),
+        (Net(int), "but `tree` is <class 'int'>"),
+    ],
+)
+def test_what_cannot_travel_as_json_is_refused_when_the_space_is_written(network: Any, sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        Space(network)
+
+
+def test_copies_without_end_are_refused() -> None:
+    with pytest.raises(BadInput, match="whole numbers from 0 to 10,000, but got 1000000000"):
+        Repeat(1, times=10**9)
+
+
+def test_a_list_of_problems_without_end_is_cut_off() -> None:
+    @dataclass(frozen=True)
+    class Endless:
+        def problems(self, in_channels: int, width: int) -> Any:
+            while True:
+                yield "never"
+
+        def build(self, in_channels: int, width: int, stride: int) -> nn.Module:
+            raise NotImplementedError
+
+    with pytest.raises(InvalidArchitecture, match="never"):
+        Architecture(HybridNet(PlainStem(8, 3, 1, False), (Stage(8, (Endless(),)),))).check()

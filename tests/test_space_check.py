@@ -11,10 +11,11 @@ from search.cheap import ONE_POINT, SMALL, SMALL_VALID, price
 
 from invnas import Bottleneck, Choice, Convolution, HybridNet, PlainStem, Stage
 from invnas.architecture import Architecture
+from invnas.caps import Caps
 from invnas.errors import BadInput, InvalidArchitecture
 from invnas.measurement import Cost
 from invnas.space import Space, load_space
-from invnas.space_check import Caps, check_space, smallest
+from invnas.space_check import check_space, smallest
 
 
 def own(tmp_path: Path, source: str) -> Space:
@@ -72,7 +73,7 @@ def test_check_of_a_small_space_is_exact(tmp_path: Path) -> None:
     space = own(tmp_path, SMALL)
     costs = [price(found) for _, found in space.enumerate()]
     cap = sorted(cost.macs for cost in costs)[SMALL_VALID // 2]
-    check = check_space(space, price, Caps(max_macs=cap))
+    check = check_space(space, price, Caps.of(macs=cap))
     assert (check.size, check.drawn, check.exact) == (36, 36, True)
     assert check.valid_share == SMALL_VALID / 36
     assert check.reasons == {"`groups` must divide the channels, but got groups=N and N channels": 4}
@@ -89,14 +90,14 @@ def test_check_of_a_large_space_draws(tmp_path: Path) -> None:
     assert check == check_space(load_space("digits"), price, draws=300)
 
 
-costs = st.builds(Cost, *[st.integers(1, 10**9)] * 3)
+costs = st.builds(Cost.counted, *[st.integers(1, 10**9)] * 3)
 limits = st.none() | st.integers(1, 10**9)
 
 
 @settings(max_examples=50)
 @given(costs, limits, limits)
 def test_caps_refuse_exactly_what_exceeds_them(cost: Cost, max_macs: int | None, max_parameters: int | None) -> None:
-    caps = Caps(max_macs, max_parameters)
+    caps = Caps.of(macs=max_macs, parameters=max_parameters)
     over = (max_macs is not None and cost.macs > max_macs) or (
         max_parameters is not None and cost.parameters > max_parameters
     )

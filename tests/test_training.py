@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import csv
+import gc
+import math
 import random
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from lightning.pytorch import LightningDataModule, Trainer
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset, default_collate
 
-from invnas.cost import cost
 from invnas.data import load_data
 from invnas.data.digits import Digits
+from invnas.epochs import EpochTable
 from invnas.errors import BadInput, TrialFailed
-from invnas.experiment import DataSource, Recipe
-from invnas.measurement import Cost
+from invnas.experiment import DataSource, Experiment, Recipe
+from invnas.facts import DataFacts
 from invnas.nn import build
 from invnas.space import load_space
-from invnas.training import Classifier, make_trainer, quiet_lightning, test_top1, train
+from invnas.tasks.classification.module import Classifier
+from invnas.training import make_trainer, measure_on_test, quiet_lightning, train
 
 RECIPE = Recipe(epochs=3, learning_rate=0.2)
-FREE = Cost(0, 0, 0)
 
 
 @pytest.fixture(scope="module")
@@ -39,33 +46,13 @@ def linear() -> nn.Module:
 def test_a_hybrid_learns_and_says_what_it_cost(data: Any) -> None:
     architecture = load_space("digits").sample(random.Random(1))[1]
     torch.manual_seed(0)
-    price = cost(architecture, (1, 8, 8), 10)
     network = build(architecture, (1, 8, 8), 10)
-    measured = train(network, data, RECIPE, cost=price, classes=10)
+    measured = train(network, data, RECIPE)
     assert measured.top1 > 0.25  # guessing has 0.1
-    assert measured.top5 is not None
     assert measured.top1 <= measured.top5 <= 1
-    assert (measured.macs, measured.parameters, measured.activation_bytes) == (
-        price.macs,
-        price.parameters,
-        price.activation_bytes,
-    )
     assert measured.epochs == 3
     assert measured.backend
-    assert abs(test_top1(network, data, RECIPE, 10) - measured.top1) < 0.15
-
-
-def test_top1_and_loss_are_those_of_an_independent_count(data: Any) -> None:
-    network = linear()
-    measured = train(network, data, RECIPE, cost=FREE, classes=10)
-    batches = list(data.val_dataloader())
-    images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
-    with torch.no_grad():
-        scores = network.eval()(images)
-    assert measured.top1 == pytest.approx((scores.argmax(1) == labels).double().mean().item(), abs=1e-6)
-    assert measured.loss == pytest.approx(nn.functional.cross_entropy(scores, labels).item(), abs=1e-5)
-    top5 = (scores.topk(5).indices == labels[:, None]).any(1).double().mean().item()
-    assert measured.top5 == pytest.approx(top5, abs=1e-6)
+    assert abs(measure_on_test(network, data, Experiment(recipe=RECIPE))["top1"] - measured.top1) < 0.15
 
 
 class _Broken(Digits):
@@ -92,20 +79,20 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(data: Any, tmp_
     recipe = replace(RECIPE, epochs=4)
     interrupted, whole = linear(), linear()
     with pytest.raises(RuntimeError, match="killed"):
-        train(interrupted, broken, recipe, cost=FREE, classes=10, checkpoints=tmp_path / "a")
-    saved = torch.load(tmp_path / "a" / "last.ckpt", weights_only=False)
+        train(interrupted, broken, recipe, checkpoints=tmp_path / "a")
+    saved = torch.load(tmp_path / "a" / "last.ckpt", weights_only=True)
     assert saved["epoch"] == 1
     fresh = linear()
-    resumed = train(fresh, data, recipe, cost=FREE, classes=10, checkpoints=tmp_path / "a")
-    expected = train(whole, data, recipe, cost=FREE, classes=10)
+    resumed = train(fresh, data, recipe, checkpoints=tmp_path / "a")
+    expected = train(whole, data, recipe)
     assert resumed.top1 == expected.top1
     for mine, theirs in zip(fresh.parameters(), whole.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
 
 
 def test_a_checkpoint_of_the_last_epoch_is_measured(data: Any, tmp_path: Path) -> None:
-    first = train(linear(), data, RECIPE, cost=FREE, classes=10, checkpoints=tmp_path)
-    again = train(linear(), data, RECIPE, cost=FREE, classes=10, checkpoints=tmp_path)
+    first = train(linear(), data, RECIPE, checkpoints=tmp_path)
+    again = train(linear(), data, RECIPE, checkpoints=tmp_path)
     assert again.top1 == first.top1
 
 
@@ -113,13 +100,13 @@ def test_nan_ends_the_trial_with_its_reason(data: Any) -> None:
     network = linear()
     nn.init.constant_(network[1].weight, float("nan"))
     with pytest.raises(TrialFailed, match="training loss became nan in epoch 1"):
-        train(network, data, RECIPE, cost=FREE, classes=10)
+        train(network, data, RECIPE)
 
 
 def test_divergence_ends_the_trial_with_its_reason(data: Any) -> None:
     wild = Recipe(epochs=2, learning_rate=1e4, gradient_clip=0, warmup_epochs=0)
     with pytest.raises(TrialFailed, match=r"diverged: the training loss is .* guessing has 2.3"):
-        train(linear(), data, wild, cost=FREE, classes=10)
+        train(linear(), data, wild)
 
 
 def test_gradients_are_clipped_by_default(data: Any) -> None:
@@ -136,64 +123,250 @@ def test_gradients_are_clipped_by_default(data: Any) -> None:
     assert max(norms) <= 0.01 + 1e-6
 
 
-def test_the_rate_warms_up_and_decays_to_zero(data: Any) -> None:
-    rates = []
-
-    class Watched(Classifier):
-        def on_train_batch_start(self, batch: Any, index: int) -> None:
-            rates.append(self.trainer.optimizers[0].param_groups[0]["lr"])
-
-    recipe = Recipe(epochs=4, learning_rate=0.4, warmup_epochs=1, momentum=0)
-    with quiet_lightning():
-        make_trainer(recipe).fit(Watched(linear(), 10, recipe), datamodule=data)
-    per_epoch = len(rates) // 4
-    assert rates[0] == pytest.approx(0.4 / (per_epoch + 1))
-    assert max(rates) == pytest.approx(0.4)
-    assert rates.index(max(rates)) == per_epoch
-    assert rates[per_epoch:] == sorted(rates[per_epoch:], reverse=True)
-    assert 0 < rates[-1] < 0.01
-
-
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_norms_and_biases_do_not_decay(optimizer: Any) -> None:
-    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4))
-    recipe = Recipe(epochs=1, optimizer=optimizer, weight_decay=0.1)
-    module = Classifier(network, 10, recipe)
-    module._trainer = type("T", (), {"estimated_stepping_batches": 10})()  # all that the schedule asks for
-    decayed, kept = module.configure_optimizers()["optimizer"].param_groups
-    assert decayed["weight_decay"] == 0.1
-    assert [p.dim() for p in decayed["params"]] == [4]
-    assert kept["weight_decay"] == 0
-    assert len(kept["params"]) == 3
-
-
-@pytest.mark.parametrize(("logger", "pattern"), [("csv", "metrics.csv"), ("tensorboard", "events.*")])
-def test_loggers_get_every_epoch(data: Any, tmp_path: Path, logger: Any, pattern: str) -> None:
-    if logger == "tensorboard":
-        pytest.importorskip("tensorboard")
-    recipe = replace(RECIPE, logger=logger, epochs=2)
-    train(linear(), data, recipe, cost=FREE, classes=10, logs=tmp_path / "7")
-    (written,) = (tmp_path / "7").glob(pattern)
-    if logger == "csv":
-        assert written.read_text().count("\n") >= 3
-        assert "top1" in written.read_text()
-
-
-def test_two_classes_have_no_top5() -> None:
-    assert set(Classifier(linear(), 2, RECIPE).metrics) == {"top1"}
+def test_tensorboard_gets_every_epoch(data: Any, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    train(linear(), data, replace(RECIPE, logger="tensorboard", epochs=2), logs=tmp_path / "7")
+    assert list((tmp_path / "7").glob("events.*"))
 
 
 def test_an_unknown_precision_is_refused(data: Any) -> None:
     with pytest.raises(BadInput, match=r"`recipe.precision` is '3-bit'"):
-        train(linear(), data, replace(RECIPE, precision="3-bit"), cost=FREE, classes=10)
+        train(linear(), data, replace(RECIPE, precision="3-bit"))
 
 
-def test_label_smoothing_is_in_the_training_loss_only() -> None:
-    scores = torch.tensor([[4.0, 0.0]])
-    network = nn.Sequential(nn.Flatten(), nn.Identity())
-    module = Classifier(network, 2, Recipe(label_smoothing=0.2))
-    images, labels = scores.view(1, 2, 1, 1), torch.tensor([0])
-    smoothed = module.training_step((images, labels), 0)
-    module.validation_step((images, labels), 0)
-    assert smoothed.item() == pytest.approx(nn.functional.cross_entropy(scores, labels, label_smoothing=0.2).item())
-    assert module.loss.compute().item() == pytest.approx(nn.functional.cross_entropy(scores, labels).item())
+@pytest.mark.parametrize("damage", ["empty", "torn", "noise", "another network"])
+def test_a_checkpoint_that_cannot_be_read_starts_the_training_again(data: Any, tmp_path: Path, damage: str) -> None:
+    expected = train(linear(), data, RECIPE, checkpoints=tmp_path)
+    last = tmp_path / "last.ckpt"
+    whole = last.read_bytes()
+    match damage:
+        case "empty":
+            last.write_bytes(b"")
+        case "torn":
+            last.write_bytes(whole[: len(whole) // 2])
+        case "noise":
+            last.write_bytes(b"x" * 100)
+        case _:
+            train(nn.Sequential(nn.Flatten(), nn.Linear(64, 10, bias=False)), data, RECIPE, checkpoints=tmp_path / "b")
+            last.write_bytes((tmp_path / "b" / "last.ckpt").read_bytes())
+    notes: list[str] = []
+    epochs: list[int] = []
+    again = train(
+        linear(), data, RECIPE, checkpoints=tmp_path, on_epoch=lambda epoch, _: epochs.append(epoch), note=notes.append
+    )
+    (note,) = notes
+    assert "last.ckpt cannot be read" in note
+    assert note.endswith("the training starts again")
+    assert epochs == [1, 2, 3]
+    assert again.values == expected.values
+
+
+def test_a_checkpoint_holds_nothing_that_runs_code(data: Any, tmp_path: Path) -> None:
+    train(linear(), data, RECIPE, checkpoints=tmp_path)
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["epoch"] == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+@pytest.mark.parametrize("killed", ["before the row", "after the row", "after the checkpoint"])
+def test_the_log_of_an_interrupted_training_has_every_epoch_once(
+    data: Any, tmp_path: Path, killed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(RECIPE, logger="csv", epochs=4)
+    whole = _rows(train_logged(data, recipe, tmp_path / "whole"))
+
+    def dies(*_: Any) -> None:
+        raise RuntimeError("killed")
+
+    def after_two(epoch: int, values: Any) -> None:
+        if epoch == 2 and killed == "after the checkpoint":
+            dies()
+
+    save, add = Trainer.save_checkpoint, EpochTable.add
+    with monkeypatch.context() as patch:
+        if killed == "before the row":
+            patch.setattr(EpochTable, "add", lambda self, at, *more: (add if at < 2 else dies)(self, at, *more))
+        if killed == "after the row":
+            patch.setattr(
+                Trainer, "save_checkpoint", lambda self, path: (save if self.current_epoch < 2 else dies)(self, path)
+            )
+        with pytest.raises(RuntimeError, match="killed"):
+            train_logged(data, recipe, tmp_path / "a", after_two)
+    rows = _rows(train_logged(data, recipe, tmp_path / "a"))
+    assert [row["epoch"] for row in rows] == ["0", "1", "2", "3"]
+    assert rows == whole
+    assert all(row["train_loss"] and row["top1"] and row["loss"] for row in rows)
+    # What begins anew, without a checkpoint, does not go on with the rows of another training.
+    train(linear(), data, replace(recipe, epochs=1), logs=tmp_path / "a")
+    assert [row["epoch"] for row in _rows(tmp_path / "a")] == ["0"]
+
+
+def train_logged(data: Any, recipe: Recipe, folder: Path, on_epoch: Any = None) -> Path:
+    train(linear(), data, recipe, checkpoints=folder, logs=folder, on_epoch=on_epoch)
+    return folder
+
+
+def _rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_training_that_takes_too_long_fails_with_its_limit(data: Any) -> None:
+    with pytest.raises(TrialFailed, match=r"took longer than max_minutes=1e-07 \(in epoch 1 of 3\)"):
+        train(linear(), data, replace(RECIPE, max_minutes=1e-7))
+    assert train(linear(), data, replace(RECIPE, max_minutes=10)).epochs == 3
+
+
+def test_time_before_an_interruption_counts(data: Any, tmp_path: Path) -> None:
+    def dies(epoch: int, _: Any) -> None:
+        if epoch == 2:
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        train(linear(), data, RECIPE, checkpoints=tmp_path, on_epoch=dies)
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    saved["callbacks"]["Clock"]["seconds"] += 1000
+    torch.save(saved, tmp_path / "last.ckpt")
+    with pytest.raises(TrialFailed, match="took longer than max_minutes=10"):
+        train(linear(), data, replace(RECIPE, max_minutes=10), checkpoints=tmp_path)
+    assert train(linear(), data, RECIPE, checkpoints=tmp_path).train_seconds > 1000
+
+
+@pytest.mark.parametrize("logger", ["none", "csv"])
+def test_each_epoch_is_told_and_can_be_the_last(data: Any, tmp_path: Path, logger: Any) -> None:
+    told: list[tuple[int, set[str]]] = []
+
+    def on_epoch(epoch: int, values: Any) -> bool:
+        told.append((epoch, set(values)))
+        return epoch == 2
+
+    recipe = replace(RECIPE, epochs=5, logger=logger)
+    stopped = train(linear(), data, recipe, logs=tmp_path, on_epoch=on_epoch)
+    known = {"train_loss"} if logger == "none" else {"train_loss", "top1", "top5", "loss"}
+    assert told == [(1, known), (2, known)]
+    assert (stopped.epochs, stopped.planned_epochs) == (2, 5)
+    assert stopped.top1 > 0.2
+    told.clear()
+    full = train(linear(), data, replace(RECIPE, epochs=2), on_epoch=on_epoch)
+    assert (full.epochs, full.planned_epochs) == (2, 2)
+    assert told[-1] == (2, {"train_loss", "top1", "top5", "loss"})
+
+
+class _Own(LightningDataModule):
+    """A user's module: its order is torch's, its augmentation numpy's and Python's."""
+
+    classes = 3
+
+    def __init__(self, count: int = 31) -> None:
+        super().__init__()
+        self.seen: list[float] = []
+        self.labels = torch.arange(count) % 3
+        self.images = torch.rand(count, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+
+    def train_dataloader(self) -> Any:
+        def collate(items: Any) -> Any:
+            images, labels = default_collate(items)
+            noisy = images + np.random.rand() + random.random()
+            self.seen.append(float(noisy.sum()))
+            return noisy, labels
+
+        return DataLoader(TensorDataset(self.images, self.labels), 5, shuffle=True, collate_fn=collate)
+
+    def val_dataloader(self) -> Any:
+        return DataLoader(TensorDataset(self.images, self.labels), 31)
+
+
+def small() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 3))
+
+
+def test_a_users_own_order_and_augmentation_follow_the_seed_and_survive_a_resume(tmp_path: Path) -> None:
+    recipe, facts = Recipe(epochs=4), DataFacts((1, 4, 4), 3)
+    whole, other, resumed = _Own(), _Own(), _Own()
+    network, again = small(), small()
+    train(network, whole, recipe, facts=facts, seed=1)
+    train(small(), other, recipe, facts=facts, seed=2)
+    assert len(whole.seen) == 4 * 7  # the last batch of one image is drawn, but teaches nothing
+    assert whole.seen != other.seen
+    assert sorted(whole.seen[:7]) != sorted(whole.seen[7:14])
+
+    def dies(epoch: int, _: Any) -> None:
+        if epoch == 2:
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        train(small(), resumed, recipe, facts=facts, seed=1, checkpoints=tmp_path, on_epoch=dies)
+    torch.manual_seed(99)
+    train(again, resumed, recipe, facts=facts, seed=1, checkpoints=tmp_path)
+    assert resumed.seen == whole.seen
+    for mine, theirs in zip(network.parameters(), again.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
+
+
+def test_the_seed_of_a_training_changes_order_and_augmentation_but_not_the_split() -> None:
+    found = {}
+    for seed in (0, 1):
+        data: Any = load_data(DataSource("HardDigits", {"batch_size": 128}))
+        train(linear(), data, Recipe(epochs=1), seed=seed)
+        first, _ = next(iter(data.train_dataloader()))
+        found[seed] = first, torch.cat([images for images, _ in data.val_dataloader()])
+    assert not torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
+
+
+@pytest.mark.parametrize(
+    ("train_images", "validated", "said"), [(0, 4, "training loader"), (4, 0, "validation loader")]
+)
+def test_a_loader_without_a_batch_is_a_reason(train_images: int, validated: int, said: str) -> None:
+    class Empty(_Own):
+        def train_dataloader(self) -> Any:
+            return DataLoader(TensorDataset(self.images[:train_images], self.labels[:train_images]), 2)
+
+        def val_dataloader(self) -> Any:
+            return DataLoader(TensorDataset(self.images[:validated], self.labels[:validated]), 2)
+
+    with pytest.raises(TrialFailed, match=f"the {said} gave no batch"):
+        train(small(), Empty(), Recipe(epochs=1), facts=DataFacts((1, 4, 4), 3))
+
+
+def test_code_of_a_user_that_ends_the_process_ends_the_training() -> None:
+    class Leaves(_Own):
+        def train_dataloader(self) -> Any:
+            raise SystemExit(0)
+
+    with pytest.raises(TrialFailed, match=r"called sys.exit\(0\)"):
+        train(small(), Leaves(), Recipe(epochs=1), facts=DataFacts((1, 4, 4), 3))
+
+
+def test_an_interrupt_stays_an_interrupt() -> None:
+    class Interrupted(_Own):
+        def train_dataloader(self) -> Any:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(small(), Interrupted(), Recipe(epochs=1), facts=DataFacts((1, 4, 4), 3))
+
+
+def test_a_number_of_the_test_that_is_not_finite_is_left_out_and_told() -> None:
+    data: Any = load_data(DataSource("Digits", {"batch_size": 128}))
+    network = linear()
+    nn.init.constant_(network[1].weight, float("inf"))
+    notes: list[str] = []
+    found = measure_on_test(network, data, Experiment(recipe=RECIPE), note=notes.append)
+    assert all(math.isfinite(value) for value in found.values())
+    assert notes == ["the loss on the test images came out as nan"]
+
+
+def test_a_training_holds_nothing_afterwards(data: Any, tmp_path: Path) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        network = linear()
+        gone = weakref.ref(network)
+        train(network, data, replace(RECIPE, optimizer="adamw", learning_rate=1e-3), checkpoints=tmp_path)
+        assert all(parameter.grad is None for parameter in network.parameters())
+        measure_on_test(network, data, Experiment(recipe=RECIPE))
+        del network
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -5,7 +5,7 @@ import pytest
 from invnas import Convolution, DeepStem, Involution, PlainStem
 from invnas.errors import BadInput
 from invnas.space import load_space
-from invnas.zoo import DEPTHS, NAMES, by_name, rednet, residual, resnet
+from invnas.zoo import DEPTHS, NAMES, by_name, rednet, residual, resnet, small_mobilenet, small_networks, small_resnet
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
@@ -47,7 +47,25 @@ def test_every_published_network_has_a_name(depth: int) -> None:
     assert by_name(f"rednet{depth}") == rednet(depth)
     assert by_name(f"resnet{depth}") == resnet(depth)
     assert by_name(f"rednet{depth}-stem7") == rednet(depth, 7)
-    assert len(NAMES) == 3 * len(DEPTHS)
+    assert {*NAMES} - {f"{kind}{depth}" for kind in ("resnet", "rednet") for depth in DEPTHS} == {
+        *(f"rednet{depth}-stem7" for depth in DEPTHS),
+        *("resnet18", "resnet34", "mobilenet_v2"),
+    }
+
+
+def test_the_small_networks_are_each_one_and_have_a_name() -> None:
+    found = small_networks()
+    assert len(set(found.values())) == len(found) > 20
+    assert found["small ResNet-8 x 0.5"] == small_resnet(8, 0.5)
+    assert {architecture.kind for architecture in found.values()} == {"convolution"}
+    assert {architecture.problem for architecture in found.values()} == {None}
+
+
+def test_a_small_resnet_counts_its_layers_and_a_small_mobilenet_has_gates_from_version_three_on() -> None:
+    assert sum(2 * len(stage.blocks) for stage in small_resnet(20).network.stages) + 2 == 20
+    for version, ratio in ((2, None), (3, 4)):
+        blocks = [block for stage in small_mobilenet(version).network.stages[:-1] for block in stage.blocks]
+        assert {block.squeeze_ratio for block in blocks} == {ratio}
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,11 @@ def test_a_cutout_larger_than_the_image_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ["crop", "cutout"])
-def test_a_negative_size_is_refused(name: str) -> None:
-    with pytest.raises(BadInput, match=f"`{name}` must not be negative, but got -1"):
-        Augment(**{name: -1})
+def test_a_size_that_no_image_has_is_refused(name: str) -> None:
+    for value, said in (
+        (-1, "a whole number of at least 0, but got -1"),
+        ("4", "but got '4'"),
+        (10**23, "at most 65,536"),
+    ):
+        with pytest.raises(BadInput, match=f"`{name}` must be .*{said}"):
+            Augment(**{name: value})  # type: ignore[arg-type]

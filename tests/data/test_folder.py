@@ -190,6 +190,9 @@ def test_too_few_images_are_refused(make_folder: Callable[..., Path]) -> None:
         ({"channels": None}, r"`channels` must be 1 \(grey\) or 3 \(colour\), but got None"),
         ({"image_size": 0}, "`image_size` must be a whole number of at least 1, but got 0"),
         ({"num_workers": -1}, "`num_workers` must be a whole number of at least 0, but got -1"),
+        ({"image_size": 10**23}, "`image_size` must be at most 65,536, but is larger"),
+        ({"num_workers": 10**6}, "`num_workers` must be at most 1,024, but is larger"),
+        ({"train_limit": 10**23}, "`train_limit` must be at most 9,223,372,036,854,775,807, but is larger"),
         ({"smallest_crop": 0}, r"`smallest_crop` must lie in \(0, 1\], but got 0"),
         ({"train_limit": 1}, "`train_limit` must be a whole number of at least 2, but got 1"),
     ],
@@ -197,3 +200,71 @@ def test_too_few_images_are_refused(make_folder: Callable[..., Path]) -> None:
 def test_a_bad_argument_is_refused(arguments: dict[str, Any], words: str) -> None:
     with pytest.raises(BadInput, match=words):
         ImageFolder("images", **arguments)
+
+
+@pytest.mark.parametrize("name", ["validation", "valid", "val", "dev"])
+@pytest.mark.parametrize("train", ["train", "training"])
+@pytest.mark.parametrize("test", ["test", "testing"])
+def test_the_usual_names_of_splits_are_taken(
+    make_folder: Callable[..., Path], name: str, train: str, test: str
+) -> None:
+    root = make_folder((train, name, test), each=5)
+    data = ImageFolder(str(root), image_size=8, num_workers=0)
+    data.setup("test")
+    assert data.counts == {"train": 10, "validation": 10, "test": 10}
+    assert data.origins == {
+        "train": f"10 from '{root / train}'",
+        "validation": f"10 all of '{root / name}'",
+        "test": f"all of '{root / test}'",
+    }
+
+
+def test_what_is_held_out_is_told_with_its_share_and_seed(make_folder: Callable[..., Path]) -> None:
+    root = make_folder(("train",), each=10)
+    data = ImageFolder(str(root), image_size=8, num_workers=0, seed=3, train_limit=8, validation_share=0.25)
+    data.setup("fit")
+    assert data.origins["validation"] == f"4 held out of '{root / 'train'}' (25 % of each class, seed 3)"
+    assert data.origins["test"] == f"4 held out of '{root / 'train'}' (20 % of each class, seed 3)"
+    assert data.origins["train"].startswith("8 of 12, drawn by seed 3, every class in its share, from ")
+
+
+@pytest.mark.parametrize(
+    ("splits", "sentence"),
+    [
+        (("train", "val", "valid"), "two folders of validation images, valid and val: keep one"),
+        (("train", "test", "testing"), "two folders of test images, test and testing: keep one"),
+        (("val", "test"), "has a folder 'val' but none with training images: call theirs 'train'"),
+    ],
+)
+def test_names_that_compete_or_lack_training_are_refused(
+    make_folder: Callable[..., Path], splits: tuple[str, ...], sentence: str
+) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        ImageFolder(str(make_folder(splits, each=4)), image_size=8).setup("fit")
+
+
+def test_a_test_folder_that_is_not_there_is_refused(make_folder: Callable[..., Path]) -> None:
+    with pytest.raises(BadInput, match=r"`test_folder` is 'holdout', but '.*' has no such folder"):
+        ImageFolder(str(make_folder(("train",), each=4)), image_size=8, test_folder="holdout").setup("fit")
+
+
+def test_an_empty_class_is_refused_by_name(make_folder: Callable[..., Path]) -> None:
+    root = make_folder(("train",), each=4)
+    (root / "train" / "empty").mkdir()
+    with pytest.raises(BadInput, match=r"class folder '.*empty' has no images: their names end in .bmp, "):
+        ImageFolder(str(root), image_size=8).setup("fit")
+
+
+def test_balance_draws_equally_many_and_a_limit_alone_keeps_shares(make_folder: Callable[..., Path]) -> None:
+    root = make_folder(("train",), each=40)
+    for file in sorted((root / "train" / "class1").iterdir())[10:]:
+        file.unlink()
+    counted = []
+    for balance in (False, True):
+        data = ImageFolder(str(root), image_size=8, num_workers=0, train_limit=12, balance=balance)
+        data.setup("fit")
+        counted.append(np.bincount(data._sets["train"].classes_of).tolist())
+    assert counted[1] == [6, 6]
+    assert counted[0] in ([9, 3], [10, 2])
+    with pytest.raises(BadInput, match="`balance` says how `train_limit` draws: give `train_limit` too"):
+        ImageFolder(str(root), balance=True)

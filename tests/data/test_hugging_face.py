@@ -198,6 +198,20 @@ def test_a_missing_folder_is_refused() -> None:
         HuggingFace("./nowhere").setup("fit")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"image_size": 0}, "`image_size` must be a whole number of at least 1, but got 0"),
+        ({"image_size": 10**23}, "`image_size` must be at most 65,536, but is larger"),
+        ({"num_workers": 10**6}, "`num_workers` must be at most 1,024, but is larger"),
+        ({"batch_size": 10**23}, "`batch_size` must be at most 16,777,216, but is larger"),
+    ],
+)
+def test_an_absurd_argument_is_refused(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        HuggingFace("anything", **arguments)
+
+
 def test_an_unreachable_name_is_one_sentence() -> None:
     with pytest.raises(BadInput, match="the data set 'nobody/nothing' cannot be loaded: ") as caught:
         HuggingFace("nobody/nothing").setup("fit")

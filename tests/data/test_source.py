@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ class Greedy(Mine):
     def __init__(self, **anything): super().__init__(4)
 
 class Untested(LightningDataModule):
-    def train_dataloader(self): return []
+    def train_dataloader(self): return iter([])
 
 class Stranger: ...
 
@@ -56,7 +57,9 @@ def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.mark.parametrize("path", ["Digits", "invnas.data.Digits"])
 def test_a_source_of_invnas_is_found_by_both_names(path: str) -> None:
     facts = describe(load_data(DataSource(path, {"batch_size": 32})))
-    assert facts == DataFacts((1, 8, 8), 10, tuple("0123456789"), {"train": 1151, "validation": 287})
+    assert (facts.input_shape, facts.classes, facts.class_names) == ((1, 8, 8), 10, tuple("0123456789"))
+    assert facts.counts == {"train": 1151, "validation": 287}
+    assert facts.normalisation is not None
 
 
 def test_the_default_source_is_ready_to_train() -> None:
@@ -76,14 +79,22 @@ def test_a_module_that_takes_anything_gets_anything(theirs: str) -> None:
 @pytest.mark.parametrize(
     ("path", "arguments", "words"),
     [
-        ("Digit", {}, "`Digit` is no data source of invnas; nearest: 'Digits'; valid: Cifar"),
-        ("invnas.data.HardDigit", {}, "`invnas.data.HardDigit` is no data source of invnas; nearest: 'HardDigits'"),
-        ("describe", {}, "`describe` is no data source of invnas"),
-        ("", {}, "`` is no data source of invnas"),
-        ("no_such_package.Data", {}, "`no_such_package.Data` cannot be imported: No module named 'no_such_package'"),
-        ("their_images.Mines", {}, "the module `their_images` has no class `Mines`; nearest: 'Mine'"),
-        ("their_images.Stranger", {}, "must be a LightningDataModule, but it is the class Stranger"),
-        ("their_images.number", {}, "must be a LightningDataModule, but it is of type int"),
+        ("Digit", {}, "`invnas.data` has no class `Digit`; nearest: 'Digits'; valid: Cifar"),
+        (
+            "invnas.data.HardDigit",
+            {},
+            "'invnas.data.HardDigit': `invnas.data` has no class `HardDigit`; nearest: 'HardDigits'",
+        ),
+        (
+            "describe",
+            {},
+            "'invnas.data.describe' is no data source: it must be a LightningDataModule",
+        ),
+        ("", {}, "unknown data source 'invnas.data.'"),
+        ("no_such_package.Data", {}, "unknown data source 'no_such_package.Data': No module named 'no_such_package'"),
+        ("their_images.Mines", {}, "`their_images` has no class `Mines`; nearest: 'Mine'; valid: Mine,"),
+        ("their_images.Stranger", {}, "must be a LightningDataModule, but is the class Stranger"),
+        ("their_images.number", {}, "must be a LightningDataModule, but is of type int"),
         ("their_images.Untested", {}, "must have the method `val_dataloader`"),
         (
             "their_images.Mine",
@@ -109,7 +120,7 @@ class Foreign(LightningDataModule):
         vars(self).update(attributes)
 
     def train_dataloader(self) -> Any:
-        return [] if self.batch is None else [self.batch]
+        return deque([] if self.batch is None else [self.batch])  # a list would be several loaders
 
     def val_dataloader(self) -> Any:
         return self.train_dataloader()
@@ -135,7 +146,7 @@ def test_classes_may_be_said_in_several_ways(attributes: dict[str, Any], classes
     "attributes", [{}, {"classes": None}, {"classes": 1}, {"num_classes": "ten"}, {"classes": True}]
 )
 def test_a_module_without_classes_is_told_to_add_them(attributes: dict[str, Any]) -> None:
-    with pytest.raises(BadInput, match="Foreign` does not say how many classes it has: add the attribute `classes`"):
+    with pytest.raises(BadInput, match=r"Foreign` does not say how many classes it has.*: add the attribute `classes`"):
         describe(Foreign(GOOD, **attributes))
 
 
@@ -154,7 +165,9 @@ def test_batches_that_are_no_images_and_labels_are_refused(batch: Any, words: st
 
 
 def test_a_wrong_input_shape_is_refused() -> None:
-    with pytest.raises(BadInput, match=r"`input_shape` of .* must be \(channels, height, width\), but got \(8, 8\)"):
+    with pytest.raises(
+        BadInput, match=r"`input_shape` of .* must be \(channels, height, width\), .*, but got \(8, 8\)"
+    ):
         describe(Foreign(classes=2, input_shape=(8, 8)))
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from invnas.data.split import balanced_subset, hold_out, seed_of
+from invnas.data.split import hold_out, seed_of, subset
 
 label_lists = st.lists(st.integers(0, 4), min_size=1, max_size=60).map(np.asarray)
 shares = st.floats(0.01, 0.99)
@@ -54,7 +54,7 @@ def test_another_process_makes_the_same_split() -> None:
 
 @given(label_lists, st.integers(1, 60), seeds)
 def test_a_subset_is_balanced(labels: np.ndarray, count: int, seed: int) -> None:
-    chosen = balanced_subset(labels, count, seed)
+    chosen = subset(labels, count, seed, balance=True)
     assert len(set(chosen.tolist())) == len(chosen) == min(count, len(labels))
     sizes = {label: int((labels[chosen] == label).sum()) for label in np.unique(labels)}
     exhausted = {label for label in sizes if sizes[label] == (labels == label).sum()}
@@ -64,10 +64,21 @@ def test_a_subset_is_balanced(labels: np.ndarray, count: int, seed: int) -> None
 
 @given(label_lists, st.integers(1, 30), seeds)
 def test_a_smaller_subset_is_part_of_a_larger_one(labels: np.ndarray, count: int, seed: int) -> None:
-    assert set(balanced_subset(labels, count, seed)) <= set(balanced_subset(labels, count + 5, seed))
+    for balance in (False, True):
+        assert set(subset(labels, count, seed, balance)) <= set(subset(labels, count + 5, seed, balance))
 
 
 @pytest.mark.parametrize("parts", [(0,), (0, 0), (0, 1), (1, 0), (2**40, 3)])
 def test_seeds_are_mixed_apart(parts: tuple[int, ...]) -> None:
     assert 0 <= seed_of(*parts) < 2**63
     assert seed_of(*parts) != seed_of(*parts, 7)
+
+
+@given(st.lists(st.integers(1, 400), min_size=2, max_size=6), st.floats(0.02, 1), st.integers(0, 5))
+def test_a_limit_keeps_the_share_of_every_class(sizes: list[int], share: float, seed: int) -> None:
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    count = max(round(share * len(labels)), 1)
+    chosen = subset(labels, count, seed)
+    assert len(chosen) == count
+    found = np.bincount(labels[chosen], minlength=len(sizes))
+    assert (np.abs(found - count * np.array(sizes) / len(labels)) <= 1.5).all()

@@ -6,7 +6,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from invnas import Bottleneck, Convolution, HybridNet, Involution, PlainStem, Stage
+from invnas import (
+    BasicBlock,
+    Bottleneck,
+    Convolution,
+    DepthwiseConvolution,
+    HybridNet,
+    InvertedResidual,
+    Involution,
+    PlainStem,
+    PointwiseBlock,
+    Stage,
+)
 from invnas.architecture import Architecture
 from invnas.export import TOLERANCE
 from invnas.nn import build
@@ -24,7 +35,16 @@ DIGITS = Architecture(
     )
 )
 # The kernel is larger than the map, and both sides are odd at stride 2.
-ODD = Architecture(HybridNet(PlainStem(8, 3, 1, True), (Stage(16, (Bottleneck(Involution(5, 4, 2), 2),), 2),)))
+ODD = Architecture(
+    HybridNet(
+        PlainStem(8, 3, 1, True),
+        (
+            Stage(16, (Bottleneck(Involution(5, 4, 2), 2),), 2),
+            Stage(16, (BasicBlock(), InvertedResidual(DepthwiseConvolution(3), 2, 4, "hardswish"))),
+            Stage(12, (InvertedResidual(Involution(3, 4, 2), 1), PointwiseBlock())),
+        ),
+    )
+)
 
 OWN_SPACE = """
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from pathlib import Path
 
@@ -38,6 +40,16 @@ def test_a_previous_export_is_replaced_whole(copy: Path) -> None:
     x = images((3, 9, 7), 2)
     assert np.array_equal(scores(load_model(copy), x), scores(network, x))
     assert {path.name for path in copy.parent.iterdir()} == {"out"}
+
+
+def test_an_export_is_on_the_disk_before_it_replaces_another(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    rename = os.rename
+    monkeypatch.setattr("invnas.export.folder.sync", lambda path: done.append(path.name))
+    monkeypatch.setattr(os, "rename", lambda a, b: (done.append("rename"), rename(a, b))[1])
+    export(trained(DIGITS, (1, 8, 8), 10), DIGITS, (1, 8, 8), 10, copy, WEIGHTS)
+    assert sorted(done[:-2]) == sorted(["README.md", FILE, "model.safetensors"])
+    assert done[-2:] == ["rename", "rename"]
 
 
 def test_other_files_are_never_replaced(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +96,10 @@ def test_a_network_that_cannot_be_traced_is_one_sentence(tmp_path: Path) -> None
 
 def test_a_network_of_another_input_or_output_is_refused(tmp_path: Path) -> None:
     architecture = Space(lambda: Forgetful()).resolve(lambda path, choice: 0)
-    for shape, classes, said in (((1, 3, 3), 2, "does not take images"), ((1, 2, 2), 3, "must return 3 scores")):
+    for shape, classes, said in (
+        ((1, 3, 3), 2, "does not take images"),
+        ((1, 2, 2), 3, "one score for each of 3 classes"),
+    ):
         with pytest.raises(BadInput, match=said) as raised:
             export(build(architecture, shape, classes), architecture, shape, classes, tmp_path / "out", WEIGHTS)
         assert "\n" not in str(raised.value)
@@ -106,3 +121,34 @@ def test_a_network_that_does_not_fit_or_has_diverged_is_refused(tmp_path: Path) 
     with pytest.raises(BadInput, match="not finite"):
         export(network, DIGITS, (1, 8, 8), 10, tmp_path / "out", WEIGHTS)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("failing", [{1}, {2}, {2, 3}, {1, 2, 3}])
+def test_a_previous_export_outlives_every_failing_rename(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, failing: set[int]
+) -> None:
+    before = {path.name: path.read_bytes() for path in copy.iterdir()}
+    network, rename, calls = trained(ODD, (3, 9, 7), 4), os.rename, []
+
+    def torn(source: str | Path, target: str | Path) -> None:
+        if Path(source).suffix == ".part":  # a file inside, on its way
+            return rename(source, target)
+        calls.append(source)
+        if len(calls) in failing:
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(source, target)
+
+    monkeypatch.setattr(os, "rename", torn)
+    monkeypatch.setattr(os, "replace", torn)
+    with pytest.raises(BadInput, match=r"cannot be written to .*Input/output error") as raised:
+        export(network, ODD, (3, 9, 7), 4, copy, WEIGHTS)
+    kept = copy if copy.exists() else Path(str(raised.value).split("it lies in '")[1].rstrip("'"))
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
+    assert [path.name for path in copy.parent.iterdir()] == [kept.name]
+    assert (kept == copy) == (failing != {2, 3})
+
+
+def test_the_card_counts_stages_from_one_as_the_report_does(copy: Path) -> None:
+    text = (copy / "README.md").read_text()
+    assert "- stage 1 (width" in text
+    assert "stage 0" not in text

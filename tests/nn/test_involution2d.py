@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from invnas.cost import _price
 from invnas.errors import BadInput
+from invnas.meter import metered
 from invnas.nn import Involution2d
 from invnas.ops import reference
 from invnas.ops.geometry import Window
@@ -68,7 +68,7 @@ def test_parameters_and_multiply_adds_are_the_closed_form(numbers: tuple[int, ..
     positions = -(-size[0] // stride) * -(-size[1] // stride)
     with torch.device("meta"):
         layer = Involution2d(*numbers).eval()
-    price, _ = _price(layer, (channels, *size))
+    price = metered(layer, (channels, *size))
     assert price.parameters == channels * hidden + 2 * hidden + (hidden + 1) * taps
     assert price.macs == positions * (channels * hidden + hidden * taps + kernel_size**2 * channels)
 

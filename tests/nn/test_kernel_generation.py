@@ -15,13 +15,14 @@ from torch.nn import functional as F
 
 from invnas import Bottleneck, Choice, Convolution, HybridNet, PlainStem, Space, Stage
 from invnas.architecture import Architecture, Involution, LocalAttention
-from invnas.cost import _price, cost
+from invnas.cost import cost
 from invnas.errors import BadInput
 from invnas.export import TOLERANCE, export
+from invnas.meter import metered
 from invnas.nn import Involution2d, LocalAttention2d, build
 from invnas.ops import reference, window_products
 from invnas.ops.geometry import Window
-from invnas.report.drawing import draw, operator_label
+from invnas.report.drawing import drawing_of, operator_label
 from invnas.zoo import residual
 
 Tensor = torch.Tensor
@@ -144,7 +145,7 @@ def test_a_generator_costs_its_closed_form(numbers: tuple[Any, ...], size: tuple
     first = channels * patch**2 * (taps if ratio is None else hidden)
     rest = 0 if ratio is None else hidden * taps
     with torch.device("meta"):
-        price, _ = _price(Involution2d(*numbers).eval(), (channels, *size))
+        price = metered(Involution2d(*numbers).eval(), (channels, *size))
     assert price.parameters == first + rest + taps + (0 if ratio is None else 2 * hidden)
     assert price.macs == -(-size[0] // stride) * -(-size[1] // stride) * (first + rest + kernel_size**2 * channels)
 
@@ -153,7 +154,7 @@ def test_a_generator_costs_its_closed_form(numbers: tuple[Any, ...], size: tuple
 def test_attention_costs_its_closed_form(numbers: tuple[Any, ...], size: tuple[int, int]) -> None:
     channels, kernel_size, stride, *_ = numbers
     with torch.device("meta"):
-        price, _ = _price(LocalAttention2d(*numbers).eval(), (channels, *size))
+        price = metered(LocalAttention2d(*numbers).eval(), (channels, *size))
     here, there = size[0] * size[1], -(-size[0] // stride) * -(-size[1] // stride)
     assert price.parameters == 3 * channels**2
     # Keys and values everywhere, a query at each position, and each position twice meets its window.
@@ -186,7 +187,7 @@ def test_json_a_drawing_and_the_cost_know_every_variant(value: Any) -> None:
     assert Architecture.from_json(architecture.to_json()) == architecture
     assert architecture.kind == "involution"
     assert network(value, Convolution(3)).kind == "hybrid"
-    assert operator_label(value) in draw(architecture)
+    assert operator_label(value) in drawing_of(architecture)
     price, built = cost(architecture, (1, 8, 8), 10), build(architecture, (1, 8, 8), 10)
     assert price.parameters == sum(parameter.numel() for parameter in built.parameters())
     assert built(torch.randn(2, 1, 8, 8)).shape == (2, 10)
@@ -226,7 +227,7 @@ def test_what_cannot_be_is_refused_with_the_reason_and_the_place(value: Any, sen
     with pytest.raises(BadInput) as error:
         network(value).check()
     assert str(error.value).startswith(sentence)
-    assert str(error.value).endswith("(stage 0, block 0)")
+    assert str(error.value).endswith("(stage 1, block 1)")
     numbers = vars(value).copy()
     layer = Involution2d if isinstance(value, Involution) else LocalAttention2d
     with pytest.raises(BadInput) as error:

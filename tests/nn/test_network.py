@@ -9,11 +9,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from invnas import Bottleneck, Convolution, DeepStem, HybridNet, Involution, PlainStem, Stage
+from invnas import (
+    BasicBlock,
+    Bottleneck,
+    Convolution,
+    DeepStem,
+    DepthwiseConvolution,
+    HybridNet,
+    InvertedResidual,
+    Involution,
+    PlainStem,
+    PointwiseBlock,
+    Stage,
+)
 from invnas.architecture import Architecture
+from invnas.cost import cost
 from invnas.errors import BadInput, InvalidArchitecture
 from invnas.nn import Involution2d, build
-from invnas.nn.blocks import ResidualBottleneck, block, operator, stem
+from invnas.nn.blocks import BuiltBlock, block, operator, stem
 from invnas.space import load_space
 from invnas.zoo import rednet, resnet
 
@@ -38,8 +51,51 @@ def test_a_bottleneck_has_the_width_and_the_map_its_stage_wants(
     module = block(Bottleneck(value, expansion), channels, 32, stride).eval()
     y = module(torch.randn(batch, channels, height, width))
     assert y.shape == (batch, 32, -(-height // stride), -(-width // stride))
-    assert isinstance(module, ResidualBottleneck)
+    assert isinstance(module, BuiltBlock)
     assert isinstance(module.shortcut, nn.Identity) == (channels == 32 and stride == 1)
+
+
+BLOCKS = st.sampled_from(
+    (
+        BasicBlock(3),
+        BasicBlock(1),
+        InvertedResidual(DepthwiseConvolution(5), 6, 4, "hardswish"),
+        InvertedResidual(DepthwiseConvolution(3), 1),
+        InvertedResidual(Involution(3, 4, 2), 2, 8, "relu"),
+        PointwiseBlock("hardswish"),
+    )
+)
+
+
+@given(BLOCKS, st.sampled_from((8, 16)), st.integers(1, 3), SIDES)
+def test_the_other_blocks_too_and_each_adds_its_input_where_it_says_so(
+    value: Any, channels: int, stride: int, size: tuple[int, int, int]
+) -> None:
+    batch, height, width = size
+    module = block(value, channels, 16, stride).eval()
+    x = torch.randn(batch, channels, height, width)
+    y = module(x)
+    assert y.shape == (batch, 16, -(-height // stride), -(-width // stride))
+    if isinstance(value, PointwiseBlock) or (isinstance(value, InvertedResidual) and (stride > 1 or channels != 16)):
+        assert module.shortcut is None
+        assert y.any()
+    elif stride == 1 and channels == 16:
+        # The last norm of a path that is added to its input starts at zero.
+        torch.testing.assert_close(y, x.relu() if isinstance(value, BasicBlock) else x)
+
+
+def test_an_inverted_residual_is_that_of_the_paper_written_by_hand() -> None:
+    torch.manual_seed(0)
+    module = block(InvertedResidual(DepthwiseConvolution(3), 2, 4), 8, 12, 2).eval()
+    x = torch.randn(2, 8, 7, 5)
+    wide, deep, narrow = (module.get_parameter(f"{role}.0.weight") for role in ("enter", "spatial", "leave"))
+    reduce, expand = (module.get_parameter(f"gate.{name}.weight")[:, :, 0, 0] for name in ("reduce", "expand"))
+    scale = (1 + 1e-5) ** -0.5  # a batch norm that has seen nothing
+    y = (nn.functional.conv2d(x, wide) * scale).clamp(0, 6)
+    y = (nn.functional.conv2d(y, deep, stride=2, padding=1, groups=16) * scale).clamp(0, 6)
+    gates = ((y.mean((2, 3)) @ reduce.T).relu() @ expand.T + 3).clamp(0, 6) / 6
+    expected = nn.functional.conv2d(y * gates[:, :, None, None], narrow) * scale
+    torch.testing.assert_close(module(x), expected)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +149,7 @@ def test_channels_last_is_kept_through_the_network_and_back(name: str) -> None:
             module.register_forward_hook(look)
         x = torch.randn(2, 3, 16, 16).contiguous(memory_format=torch.channels_last).requires_grad_()
         network(x).sum().backward()
-        assert {"Conv2d", "BatchNorm2d", "ResidualBottleneck"} <= set(seen)
+        assert {"Conv2d", "BatchNorm2d", "BuiltBlock"} <= set(seen)
         assert x.grad is not None
         assert x.grad.is_contiguous(memory_format=torch.channels_last)
 
@@ -112,7 +168,7 @@ def test_signals_neither_fade_nor_explode_over_fifty_layers(make: Any, awake: bo
     network = build(make(50), (3, 64, 64), 10).train()
     spreads: list[float] = []
     for module in network.modules():
-        if isinstance(module, ResidualBottleneck):
+        if isinstance(module, BuiltBlock):
             module.register_forward_hook(lambda _, __, y: spreads.append(float(y.detach().std())))
         if awake and isinstance(module, nn.BatchNorm2d):
             nn.init.ones_(module.weight)  # the last norm of a block starts at zero, and will not stay there
@@ -129,7 +185,7 @@ def test_a_block_starts_as_its_shortcut_and_all_else_as_the_reference_says() -> 
     torch.manual_seed(0)
     network = build(rednet(26), (3, 32, 32), 10)
     for module in network.modules():
-        if isinstance(module, ResidualBottleneck):
+        if isinstance(module, BuiltBlock):
             last = list(module.leave.children())[-1]
             assert isinstance(last, nn.BatchNorm2d)
             assert not last.weight.any()
@@ -161,6 +217,21 @@ def test_a_network_without_stages_is_a_stem_and_a_head() -> None:
     assert network(torch.zeros(1, 1, 1, 1)).shape == (1, 2)
 
 
+@pytest.mark.parametrize("shape", [(), (3, 8), (3, 8, 0), (3, -8, 8), (10**20, 8, 8), (3, 8, 2.5), "388", None])
+def test_an_image_that_cannot_be_is_refused_before_torch_is_asked(shape: Any) -> None:
+    network = Architecture(HybridNet(PlainStem(4), ()))
+    for asked in (build, cost):
+        with pytest.raises(BadInput, match=r"^`input_shape` must be \(channels, height, width\), each a whole"):
+            asked(network, shape, 10)
+
+
+@pytest.mark.parametrize("classes", [0, -3, 2**24 + 1, 10**30])
+def test_classes_that_cannot_be_are_refused_before_torch_is_asked(classes: int) -> None:
+    for asked in (build, cost):
+        with pytest.raises(BadInput, match=r"^`classes` must be a whole number from 1 to 16,777,216, but got"):
+            asked(Architecture(HybridNet(PlainStem(4), ())), (3, 8, 8), classes)
+
+
 @pytest.mark.parametrize(
     ("network", "sentence"),
     [
@@ -172,23 +243,23 @@ def test_a_network_without_stages_is_a_stem_and_a_head() -> None:
         (HybridNet(DeepStem(Convolution(3, 3), 8), ()), "`groups` must divide the channels, but got groups=3 and 4"),
         (
             HybridNet(DeepStem(7, 8), ()),
-            "7 stands where a spatial operator is wanted: take Convolution, Involution, LocalA",
+            "7 stands where a spatial operator is wanted: take Convolution, DepthwiseConv",
         ),
         (HybridNet(None, ()), "None stands where a stem is wanted: take PlainStem, DeepStem, or a frozen dataclass"),
         (HybridNet(PlainStem(8), None), "`stages` must be a list of Stage, but got None"),
-        (HybridNet(PlainStem(8), (3,)), "3 stands where a Stage is wanted (stage 0)"),
+        (HybridNet(PlainStem(8), (3,)), "3 stands where a Stage is wanted (stage 1)"),
         (
             HybridNet(PlainStem(8), (Stage(8, ()),)),
-            "`blocks` must be a list of at least one block, but got () (stage 0)",
+            "`blocks` must be a list of at least one block, but got () (stage 1)",
         ),
         (HybridNet(PlainStem(8), (Stage(8, None),)), "`blocks` must be a list of at least one block, but got None"),
         (HybridNet(PlainStem(8), (Stage(-8, (3,)),)), "`width` must be a whole number from 1 to 65,536, but got -8"),
         (HybridNet(PlainStem(8), (Stage("8", (3,)),)), "`width` must be a whole number from 1 to 65,536, but got '8'"),
         (HybridNet(PlainStem(8), (Stage(8, (3,), 0),)), "`stride` must be a whole number from 1 to 65,536, but got 0"),
-        (HybridNet(PlainStem(8), (Stage(8, (3,)),)), "3 stands where a block is wanted: take Bottleneck, or a frozen"),
+        (HybridNet(PlainStem(8), (Stage(8, (3,)),)), "3 stands where a block is wanted: take Bottleneck, BasicBlock,"),
         (
             HybridNet(PlainStem(8), (Stage(8, (Convolution(3),)),)),
-            "Convolution(kernel_size=3, groups=1) stands where a block is wanted: take Bottleneck, or a frozen",
+            "Convolution(kernel_size=3, groups=1) stands where a block is wanted: take Bottleneck, BasicBlock,",
         ),
         (
             HybridNet(PlainStem(8), (Stage(8, (Bottleneck(Convolution(3), 3),)),)),
@@ -196,12 +267,12 @@ def test_a_network_without_stages_is_a_stem_and_a_head() -> None:
         ),
         (
             HybridNet(PlainStem(8), (Stage(8, (Bottleneck(Convolution(3.0), 2),)),)),  # type: ignore[arg-type]
-            "`kernel_size` must be a whole number from 1 to 65,536, but got 3.0 (stage 0, block 0)",
+            "`kernel_size` must be a whole number from 1 to 65,536, but got 3.0 (stage 1, block 1)",
         ),
         (
             HybridNet(PlainStem(8), (Stage(8, (Bottleneck(Convolution(3), 2), Bottleneck(Involution(3, 3), 2))),)),
             "`group_channels` must divide the channels, but got group_channels=3 and 4 channels; nearest: 1, 2, 4 "
-            "(stage 0, block 1)",
+            "(stage 1, block 2)",
         ),
         (Bottleneck(Convolution(3)), "stands where a network is wanted: take HybridNet, or a frozen dataclass"),
         (None, "None stands where a network is wanted: take HybridNet, or a frozen dataclass of your own"),

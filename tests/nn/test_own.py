@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from invnas import Bottleneck, Choice, Convolution, HybridNet, PlainStem, Repeat
 from invnas.architecture import Architecture
 from invnas.cost import cost
 from invnas.errors import BadInput, InvalidArchitecture
-from invnas.nn import build
+from invnas.nn import Involution2d, build
 
 
 @dataclass(frozen=True)
@@ -99,14 +100,42 @@ def test_the_own_rule_is_told_with_its_place() -> None:
     network = HybridNet(PlainStem(8), (Stage(8, (Bottleneck(Blur(5), 2),)),))
     with pytest.raises(InvalidArchitecture) as error:
         Architecture(network).check()
-    assert str(error.value) == "`size` must be at most the channels, but got 5 and 4 (stage 0, block 0)"
+    assert str(error.value) == "`size` must be at most the channels, but got 5 and 4 (stage 1, block 1)"
+
+
+@dataclass(frozen=True)
+class Saying:
+    said: str
+
+    def problems(self, channels: int) -> Any:
+        return {"empty": [""], "none": [None], "blank": iter(["  "]), "text": "too wide", "nothing": None}[self.said]
+
+    def build(self, channels: int, stride: int) -> nn.Module:
+        return nn.Identity()
+
+
+@pytest.mark.parametrize(
+    ("said", "what"),
+    [
+        ("empty", "yields ''"),
+        ("none", "yields None"),
+        ("blank", "yields '  '"),
+        ("text", "returns 'too wide'"),
+        ("nothing", "returns None"),
+    ],
+)
+def test_rules_that_are_no_sentences_are_refused_by_what_they_must_be(said: str, what: str) -> None:
+    network = HybridNet(PlainStem(8), (Stage(8, (Bottleneck(Saying(said), 2),)),))
+    sentence = f"`Saying.problems` must yield one sentence for each rule that is broken, but {what}"
+    with pytest.raises(BadInput, match=f"^{sentence}"):
+        Architecture(network).check()
 
 
 def test_a_whole_own_network_is_a_space() -> None:
     space = Space(Flat(Choice(4, 8)))
     assert space.size == 2
     for _, architecture in space.enumerate():
-        assert architecture.kind == "other"
+        assert architecture.kind == "own"
         assert build(architecture, (1, 4, 4), 3)(torch.zeros(2, 1, 4, 4)).shape == (2, 3)
         hidden = architecture.network.hidden
         assert cost(architecture, (1, 4, 4), 3).macs == 16 * hidden + 3 * hidden
@@ -152,7 +181,7 @@ class Dumb:
         (Function(), "Function.build must return a torch.nn.Module, but returned builtin_function_or_method"),
         (Greedy(), "Greedy.build(channels=4, stride=1) raised TypeError: Greedy.build() got an unexpected keyword"),
         (Raising(), "Raising.build(channels=4, stride=1) raised ZeroDivisionError: no"),
-        (Dumb(), "Dumb(size=3) stands where a spatial operator is wanted: take Convolution, Involution, Local"),
+        (Dumb(), "Dumb(size=3) stands where a spatial operator is wanted: take Convolution, DepthwiseConv"),
     ],
 )
 def test_an_own_operator_that_cannot_be_built_is_named(value: Any, sentence: str) -> None:
@@ -173,3 +202,45 @@ def test_an_own_stem_states_its_width() -> None:
         InvalidArchitecture, match=r"`width` must be a whole number from 1 to .*, but got None \(stem\)"
     ):
         Architecture(HybridNet(Mute(), ())).check()
+
+
+@dataclass(frozen=True)
+class Refusing:
+    """Cannot be built, in one of the ways a user's code ends."""
+
+    how: str
+
+    def build(self, channels: int, stride: int) -> nn.Module:
+        if self.how == "exit":
+            sys.exit("bye")
+        if self.how == "assert":
+            assert channels > 1000, "too few channels"
+        if self.how == "layer":
+            return Involution2d(channels, 3, 1, 3)
+        if self.how == "run":
+            return nn.Conv2d(channels + 1, channels, 1)
+        if self.how == "exit in forward":
+            return Leaving()
+        return nn.Conv2d(channels, channels, 3, stride, 1)
+
+
+class Leaving(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        sys.exit(3)
+
+
+@pytest.mark.parametrize(
+    ("how", "sentence"),
+    [
+        ("exit", "Refusing.build(channels=4, stride=1) called sys.exit('bye')"),
+        ("assert", "Refusing.build(channels=4, stride=1) raised AssertionError: too few channels"),
+        ("layer", "`group_channels` must divide the channels, but got group_channels=3 and 4 channels"),
+        ("run", "Refusing on an input of shape (4, 8, 8) raised RuntimeError: "),
+        ("exit in forward", "Refusing on an input of shape (4, 8, 8) called sys.exit(3)"),
+    ],
+)
+def test_an_option_that_cannot_be_built_is_one_invalid_architecture(how: str, sentence: str) -> None:
+    with pytest.raises(InvalidArchitecture) as error:
+        cost(within(Refusing(how)), (1, 8, 8), 3)
+    assert str(error.value).startswith(sentence)
+    assert cost(within(Refusing("not")), (1, 8, 8), 3).macs > 0

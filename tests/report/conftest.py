@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -19,17 +20,16 @@ CREATED = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 ENVIRONMENT = {"python": "3.11.7", "torch": "2.13.0", "invnas": "0.1.0", "cpu": "Some <CPU> & more", "device": "cpu"}
 
 
-def measure(architecture: Architecture, rng: random.Random, latency: bool = False) -> Measurement:
-    """Make up a plausible measurement."""
+def measure(architecture: Architecture, rng: random.Random, latency: bool = False) -> tuple[Cost, Measurement]:
+    """Make up a plausible price and measurement."""
     weights = [o.kernel_size * (1 if isinstance(o, Involution) else 3) for _, o in architecture.operators]
     macs = round(120_000 * sum(weights) ** 1.2 * rng.uniform(0.4, 1.6))
     top1 = 0.9 - 0.45 * math.exp(-macs / 6e6) - 0.12 * rng.random()
-    latency_ms = round(0.2 + macs / 4e6 * rng.uniform(0.5, 2), 3) if latency else None
-    return Measurement(
-        round(top1, 4), round(2 - top1, 4), macs, macs // 9, 4096 * len(weights),
-        top5=round(0.98 - 0.1 * rng.random(), 4), latency_ms=latency_ms, epochs=30, train_seconds=4.2,
-        backend="shift", device="cpu",
-    )  # fmt: skip
+    cost = Cost.counted(macs, macs // 9, 4096 * len(weights))
+    if latency:
+        cost = Cost({**cost.values, "latency_ms": round(0.2 + macs / 4e6 * rng.uniform(0.5, 2), 3)})
+    values = {"top1": round(top1, 4), "top5": round(0.98 - 0.1 * rng.random(), 4), "loss": round(2 - top1, 4)}
+    return cost, Measurement(values, epochs=30, planned_epochs=30, train_seconds=4.2, backend="shift", device="cpu")
 
 
 def make_trials(
@@ -42,9 +42,8 @@ def make_trials(
         decisions, architecture = space.sample(rng)
         while number % 3 == 1 and architecture.kind != "convolution":  # rare in a uniform sample
             decisions, architecture = space.sample(rng)
-        measured = measure(architecture, rng, latency)
-        cost = Cost(measured.macs, measured.parameters, measured.activation_bytes)
-        base = Trial(number, architecture, decisions, cost, baseline=number >= count)
+        cost, measured = measure(architecture, rng, latency)
+        base = Trial(number, architecture, decisions, cost, phase="random" if number >= count else "search")
         made = {"state": "complete", "measurement": measured}
         if failures and number % 9 == 8:
             made = {
@@ -55,15 +54,30 @@ def make_trials(
     return trials
 
 
+def halved(trials: list[Trial], every: int = 4) -> list[Trial]:
+    """Return trials of which one in so many was stopped after 8 of 30 epochs; the first is continued at the end."""
+    made = [
+        replace(trial, state="stopped", measurement=replace(trial.measurement, epochs=8))
+        if trial.number % every == 1 and trial.measurement is not None
+        else trial
+        for trial in trials
+    ]
+    first = trials[1]
+    return [*made, replace(first, number=len(trials), continues=first.number)]
+
+
 def vars_of(trial: Trial) -> dict[str, object]:
     return {name: getattr(trial, name) for name in trial.__dataclass_fields__}
 
 
-def make_data(count: int = 30, baseline: int = 0, latency: bool = False, **other: object) -> ReportData:
+def make_data(
+    count: int = 30, baseline: int = 0, latency: bool = False, stopped: bool = False, **other: object
+) -> ReportData:
     """Return the data of a report over the digits space."""
     trials = make_trials(load_space("digits"), count, baseline, latency, failures=count > 1)
+    trials = halved(trials) if stopped else trials
     experiment = Experiment(**{"trials": max(count, 1), "random_baseline": baseline > 0, "seed": 7, **other})  # type: ignore[arg-type]
-    tested = {trial.number: 0.7 for trial in trials if trial.state == "complete" and trial.number % 2 == 0}
+    tested = {trial.number: {"top1": 0.7} for trial in trials if trial.state == "complete" and trial.number % 2 == 0}
     return collect("runs/digits <1>", experiment, trials, ENVIRONMENT, tested, CREATED)
 
 

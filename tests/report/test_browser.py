@@ -135,3 +135,15 @@ def test_sparse_runs_open_in_a_narrow_window(
     assert browser.get_log("browser") == []
     assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
     browser.set_window_size(1280, 1400)
+
+
+def test_a_click_draws_the_hypervolume_over_epochs_and_back(browser: Any, page: Path, data: ReportData) -> None:
+    opened(browser, page)
+    trials, epochs = browser.find_elements("css selector", "#plot-hypervolume .updatemenu-button")
+    last = (
+        "const p = document.getElementById('plot-hypervolume'); return [p.data[1].x.at(-1), p.layout.xaxis.title.text]"
+    )
+    for button, shown in ((epochs, [data.epochs[-1], "Epochs trained"]), (trials, [40, "Finished trials"])):
+        browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
+        webdriver.ActionChains(browser).move_to_element(button).click().perform()
+        WebDriverWait(browser, 10).until(lambda b, shown=shown: b.execute_script(last) == shown)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -12,7 +12,9 @@ from invnas import zoo
 from invnas.architecture import Architecture, Convolution, Involution
 from invnas.errors import BadInput
 from invnas.pareto import front
-from invnas.report.collect import Part, ReportData, parts_of
+from invnas.report import collect
+from invnas.report.collect import ReportData
+from invnas.report.sections import Section, sections_of
 
 
 def test_no_trial(make: Callable[..., ReportData]) -> None:
@@ -35,7 +37,7 @@ def test_search_and_baseline_have_fronts_of_their_own_in_one_box(data: ReportDat
     assert [p.trial for p in data.baseline_front] == list(front(baseline, data.objectives))
     assert {p.number for p in data.points if p.on_front} == {p.number for p in (*data.front, *data.baseline_front)}
     assert len(data.hypervolume) == len(data.baseline_hypervolume) == 40, "a failed trial counts"
-    assert data.box.worst[1] == max(p.measurement.macs for p in data.points)
+    assert data.box.worst[1] == max(p.trial.cost.macs for p in data.points)
 
 
 def test_a_cap_is_an_edge_of_the_box(make: Callable[..., ReportData]) -> None:
@@ -49,7 +51,7 @@ def test_failed_trials_keep_their_reasons(data: ReportData) -> None:
 
 
 def test_test_accuracy_is_by_trial_number(data: ReportData) -> None:
-    assert all((point.test_top1 == 0.7) == (point.number % 2 == 0) for point in data.points)
+    assert all((point.tested == {"top1": 0.7}) == (point.number % 2 == 0) for point in data.points)
 
 
 def test_an_objective_without_values_is_named(make: Callable[..., ReportData]) -> None:
@@ -67,7 +69,8 @@ def test_an_objective_without_values_is_named(make: Callable[..., ReportData]) -
     ],
 )
 def test_accuracy_goes_upwards(make: Callable[..., ReportData], objectives: Any, panels: Any) -> None:
-    assert make(4, latency=True, objectives=objectives).panels == panels
+    drawn = make(4, latency=True, objectives=objectives).panels
+    assert tuple((x.name, y.name) for x, y in drawn) == panels
 
 
 def test_backends_are_said_once_with_their_device(data: ReportData) -> None:
@@ -75,13 +78,16 @@ def test_backends_are_said_once_with_their_device(data: ReportData) -> None:
 
 
 def test_share_and_kernel_sizes_of_a_part() -> None:
-    part = Part("stage 1", (Involution(7), Convolution(3), Involution(3), Involution(7)))
+    part = Section("stage 1", (Involution(7), Convolution(3), Involution(3), Involution(7)))
     assert (part.share, part.kernel_sizes) == (0.75, (3, 7))
-    assert (Part("stage 1", (Convolution(3),)).share, Part("stage 1", (Convolution(3),)).kernel_sizes) == (0.0, ())
+    assert (Section("stage 1", (Convolution(3),)).share, Section("stage 1", (Convolution(3),)).kernel_sizes) == (
+        0.0,
+        (),
+    )
 
 
 def test_parts_of_a_published_network() -> None:
-    parts = parts_of(zoo.rednet(26))
+    parts = sections_of(zoo.rednet(26))
     assert [part.name for part in parts] == ["stem", "stage 1", "stage 2", "stage 3", "stage 4"]
     assert [len(part.operators) for part in parts] == [1, 1, 2, 4, 1]
 
@@ -94,5 +100,45 @@ class Own:
 
 def test_parts_of_an_own_root_are_its_fields() -> None:
     own = Architecture(Own(Convolution(3), (Involution(5, 4, 2), Convolution(3))))
-    assert [(part.name, part.share) for part in parts_of(own)] == [("first", 0.0), ("layer 1", 1.0), ("layer 2", 0.0)]
-    assert parts_of(Architecture(Own(1, ()))) == ()
+    assert [(part.name, part.share) for part in sections_of(own)] == [
+        ("first", 0.0),
+        ("layer 1", 1.0),
+        ("layer 2", 0.0),
+    ]
+    assert sections_of(Architecture(Own(1, ()))) == ()
+
+
+def test_a_page_draws_the_fronts_and_an_even_sample(
+    make: Callable[..., ReportData], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert make(30, 10).shown == make(30, 10).points
+    monkeypatch.setattr(collect, "SAMPLE", 5)
+    data = make(30, 10)
+    on_front = {point.number for point in data.points if point.on_front}
+    drawn = [point.number for point in data.shown]
+    assert on_front < set(drawn)
+    assert len(drawn) == len(on_front) + 5
+    assert drawn == sorted(drawn)
+
+
+def test_stopped_trials_are_told_apart_and_stay_off_the_front(make: Callable[..., ReportData]) -> None:
+    data = make(6)
+    trials = [replace(point.trial, state="stopped") if i == 2 else point.trial for i, point in enumerate(data.points)]
+    stopped = collect.collect("run", data.experiment, trials, {})
+    assert [trial.number for trial in stopped.stopped] == [data.points[2].number]
+    assert data.points[2].number not in {point.number for point in (*stopped.points, *stopped.front)}
+
+
+def test_epochs_are_those_that_were_spent(make: Callable[..., ReportData]) -> None:
+    data = make(10, stopped=True)  # trials 1, 5 and 9 were stopped after 8 of 30 epochs, 8 failed, 10 continues 1
+    assert data.epochs == (30, 38, 68, 98, 128, 136, 166, 196, 196, 204, 226)
+    assert len(data.epochs) == len(data.hypervolume)
+    assert (data.baseline_epochs, data.epochs_known) == ((), True)
+    assert {number: trial.number for number, trial in data.continued.items()} == {1: 10}
+    none = make(0)
+    assert (none.epochs, none.curves, none.epochs_known) == ((), (), False)
+
+
+def test_each_curve_has_its_epochs(make: Callable[..., ReportData]) -> None:
+    names = [(name, len(shares), epochs[-1]) for name, shares, epochs in make(4, 3).curves]
+    assert names == [("random baseline", 3, 90), ("search", 4, 120)]

@@ -9,9 +9,21 @@ from xml.etree import ElementTree
 
 import pytest
 
-from invnas import zoo
-from invnas.architecture import Architecture, Bottleneck, Convolution, HybridNet, Involution, PlainStem, Stage
-from invnas.report.drawing import WIDTH, draw, operator_label, summary
+from invnas import (
+    BasicBlock,
+    Bottleneck,
+    Convolution,
+    DepthwiseConvolution,
+    HybridNet,
+    InvertedResidual,
+    Involution,
+    PlainStem,
+    PointwiseBlock,
+    Stage,
+    zoo,
+)
+from invnas.architecture import Architecture
+from invnas.report.drawing import WIDTH, drawing_of, operator_label, summary
 from invnas.space import load_space
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -52,7 +64,7 @@ def check_inside(svg: str) -> None:
     ids=["no stage", "no block", "own parts", "own root", "nested"],
 )
 def test_degenerate_and_own_networks(network: Any) -> None:
-    svg = draw(Architecture(network))
+    svg = drawing_of(Architecture(network))
     check_inside(svg)
     assert summary(Architecture(network))
 
@@ -61,7 +73,7 @@ def test_every_operator_is_named_in_order() -> None:
     rng = random.Random(3)
     for _ in range(20):
         _, architecture = load_space("digits").sample(rng)
-        svg = draw(architecture)
+        svg = drawing_of(architecture)
         check_inside(svg)
         drawn = [text for text in texts(svg) if text.startswith(("inv", "conv")) and "→" not in text]
         labels = [operator_label(operator) for _, operator in architecture.operators]
@@ -71,15 +83,31 @@ def test_every_operator_is_named_in_order() -> None:
 
 
 def test_equal_blocks_are_folded() -> None:
-    svg = draw(zoo.rednet(152))
+    svg = drawing_of(zoo.rednet(152))
     check_inside(svg)
     assert [text for text in texts(svg) if text.startswith("× ")] == ["× 3", "× 8", "× 36", "× 3"]
     assert "stage 3: 1024 channels, stride 2, 36 × inv 7×7 g16 r4" in summary(zoo.rednet(152))
 
 
+def test_the_other_blocks_are_drawn_as_what_they_are() -> None:
+    blocks = (InvertedResidual(DepthwiseConvolution(3), 6, squeeze_ratio=4),) * 3
+    network = HybridNet(PlainStem(8, 3, 1, False), (Stage(16, blocks, 2), Stage(16, (BasicBlock(), PointwiseBlock()))))
+    svg = drawing_of(Architecture(network))
+    check_inside(svg)
+    drawn = texts(svg)
+    assert [text for text in drawn if text.startswith(("gate", "× "))] == ["gate 12", "gate 24", "× 2"]
+    wide = [text for text in drawn if text.startswith("1×1")]
+    assert wide == ["1×1 → 48", "1×1 → 16", "1×1 → 96", "1×1 → 16", "1×1 → 16"]
+    assert drawn.count("conv 3×3 → 16") == 2
+    assert summary(Architecture(network))[1:] == [
+        "stage 1: 16 channels, stride 2, 3 × depthwise 3×3 e6 se4",
+        "stage 2: 16 channels, basic 3×3, conv 1×1",
+    ]
+
+
 def test_operators_differ_in_colour() -> None:
     def drawn(operator: Any) -> str:
-        return draw(Architecture(HybridNet(PlainStem(8, 3, 1, False), (Stage(8, (Bottleneck(operator, 1),)),))))
+        return drawing_of(Architecture(HybridNet(PlainStem(8, 3, 1, False), (Stage(8, (Bottleneck(operator, 1),)),))))
 
     def colours(svg: str) -> set[str]:
         return {box.attrib["fill"] for box in ElementTree.fromstring(svg).iter(f"{SVG}rect")}
@@ -89,7 +117,7 @@ def test_operators_differ_in_colour() -> None:
 
 def test_text_of_users_is_escaped_and_cut_with_its_full_form_kept() -> None:
     name = "<script>&\"'" + "long" * 60
-    svg = draw(Architecture(Own(name)))
+    svg = drawing_of(Architecture(Own(name)))
     assert "<script>" not in svg
     (text,) = texts(svg)
     assert name in text

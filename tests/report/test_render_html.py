@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,16 @@ from typing import Any
 import pytest
 
 from invnas.errors import BadInput, MissingExtra
+from invnas.features import chosen
 from invnas.measurement import MAC_CONVENTION
 from invnas.report import write
 from invnas.report.collect import ReportData
 from invnas.report.figures import figures
-from invnas.report.panel import chosen
+from invnas.report.panel import facts
 from invnas.report.render_html import render
 from invnas.space import load_space
+
+PICTURES = ("front", "hypervolume", "hypervolume_epochs", "involution_usage")
 
 
 @pytest.fixture(autouse=True)
@@ -121,15 +125,15 @@ def test_each_complete_trial_can_be_shown_with_what_it_decided(data: ReportData)
 def test_a_decision_is_said_as_what_it_became() -> None:
     space = load_space("digits")
     decisions, architecture = space.sample(random.Random(1))
-    assert chosen(architecture, "no.such.path", 3) == "option 3"
+    assert chosen(architecture.network, "no.such.path", 3) == "option 3"
     network = architecture.network
-    assert chosen(architecture, "stages.0.blocks.times", 9) == str(len(network.stages[0].blocks))
-    assert chosen(architecture, "stages.1.width", 9) == str(network.stages[1].width)
+    assert chosen(architecture.network, "stages.0.blocks.times", 9) == str(len(network.stages[0].blocks))
+    assert chosen(architecture.network, "stages.1.width", 9) == str(network.stages[1].width)
     spatial = network.stages[0].blocks[0].spatial
-    assert chosen(architecture, "stages.0.blocks.0.spatial", 9) == type(spatial).__name__
+    assert chosen(architecture.network, "stages.0.blocks.0.spatial", 9) == type(spatial).__name__
     path = f"stages.0.blocks.0.spatial={type(spatial).__name__}.kernel_size"
-    assert chosen(architecture, path, 9) == str(spatial.kernel_size)
-    assert not any(chosen(architecture, path, i).startswith("option") for path, i in decisions.items())
+    assert chosen(architecture.network, path, 9) == str(spatial.kernel_size)
+    assert not any(chosen(architecture.network, path, i).startswith("option") for path, i in decisions.items())
 
 
 def test_kinds_differ_in_colour_and_marker_and_the_baseline_is_dashed(data: ReportData) -> None:
@@ -158,7 +162,7 @@ def test_every_point_lies_inside_its_axes(make: Callable[..., ReportData]) -> No
 def test_write_makes_every_file(make: Callable[..., ReportData], tmp_path: Path) -> None:
     page = write(make(5, 5), tmp_path / "new" / "report")
     assert page.name == "index.html"
-    pictures = [f"{name}.{kind}" for name in ("front", "hypervolume", "involution_usage") for kind in ("png", "svg")]
+    pictures = [f"{name}.{kind}" for name in PICTURES for kind in ("png", "svg")]
     assert sorted(p.name for p in page.parent.iterdir()) == sorted([*pictures, "front.csv", "trials.csv", "index.html"])
 
 
@@ -191,3 +195,62 @@ def test_the_report_imports_neither_torch_nor_its_own_extras() -> None:
         "sys.exit(', '.join({'torch', 'optuna', 'plotly', 'matplotlib'} & set(sys.modules)) or 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_page_of_many_trials_stays_small(make: Callable[..., ReportData], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("invnas.report.collect.SAMPLE", 3)
+    data = make(60, 20)
+    page = render(data)
+    assert set(embedded(page)["trials"]) == {str(point.number) for point in data.shown}
+    assert f"Complete trials, {len(data.shown)} of {len(data.points)}" in page
+    assert page.count("<template id=") == len(data.shown) - len(data.front)
+    drawn = [number for plot in embedded(page)["figures"]["plot-0"]["data"] for number in plot.get("customdata", [])]
+    assert sorted(drawn) == [point.number for point in data.shown]
+
+
+def test_a_batch_that_was_split_is_said(make: Callable[..., ReportData]) -> None:
+    data = make(4)
+    half = replace(data.points[1], measurement=replace(data.points[1].measurement, micro_batches=2))
+    assert ("batches", "in 2 parts: memory ran out") in facts(data, half)
+    assert "batches" not in dict(facts(data, data.points[1]))
+
+
+def test_stopped_trials_are_told_with_their_budget_and_who_continues_them(make: Callable[..., ReportData]) -> None:
+    data = make(10, stopped=True)
+    page = render(data)
+    assert "3 stopped early, 1 of them continued" in page
+    section = page.split('<section id="stopped">')[1].split("</section>")[0]
+    assert section.count("<td>8 of 30</td>") == 3
+    assert section.count("trial 10 (complete)") == 1
+    one = data.stopped[1]
+    assert f"<td>{data.learned[0].show(one.value('top1'))}</td>" in section
+    assert "No trial was stopped early." in render(make(3))
+    continuing = embedded(page)["trials"].get("10")
+    assert continuing is not None
+    assert ["continues", "trial 1, stopped early"] in continuing["facts"]
+    assert "1" not in embedded(page)["trials"]
+
+
+def test_of_many_stopped_trials_some_are_listed(
+    make: Callable[..., ReportData], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("invnas.report.html_tables._LISTED", 2)
+    page = render(make(10, stopped=True))
+    assert page.count("<td>8 of 30</td>") == 2
+    assert "The first 2; 1 more are in trials.csv." in page
+
+
+def test_the_hypervolume_can_be_drawn_over_epochs(make: Callable[..., ReportData]) -> None:
+    data = make(10, 10, stopped=True)
+    figure = figures(data)["plot-hypervolume"]
+    trials, epochs = figure["layout"]["updatemenus"][0]["buttons"]
+    assert (trials["label"], epochs["label"]) == ("over trials", "over epochs")
+    assert trials["args"][0]["x"] == [trace["x"] for trace in figure["data"]]
+    assert epochs["args"][0]["x"] == [list(spent) for _, _, spent in data.curves]
+    assert epochs["args"][1]["xaxis.title.text"] == "Epochs trained"
+    assert all("%{x} epochs" in text for text in epochs["args"][0]["hovertemplate"])
+
+
+def test_without_epochs_there_is_nothing_to_switch(make: Callable[..., ReportData]) -> None:
+    data = replace(make(3), epochs=(0, 0, 0))
+    assert "updatemenus" not in figures(data)["plot-hypervolume"]["layout"]

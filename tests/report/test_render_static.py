@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -26,7 +27,7 @@ from invnas.report.collect import ReportData
 )
 def test_every_run_has_its_pictures(make: Callable[..., ReportData], tmp_path: Path, kind: dict[str, Any]) -> None:
     render_static.write(make(**kind), tmp_path)
-    for name in ("front", "hypervolume", "involution_usage"):
+    for name in ("front", "hypervolume", "hypervolume_epochs", "involution_usage"):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert ElementTree.parse(tmp_path / f"{name}.svg").getroot().tag.endswith("svg")
 
@@ -39,7 +40,32 @@ def test_the_same_data_gives_the_same_files(make: Callable[..., ReportData], tmp
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
 
 
-@pytest.mark.parametrize("picture", [render_static.front, render_static.hypervolume, render_static.involution_usage])
+def over_epochs(data: ReportData) -> Any:
+    return render_static.hypervolume(data, over="epochs")
+
+
+def test_the_shares_are_drawn_over_trials_and_over_epochs(make: Callable[..., ReportData]) -> None:
+    data = make(12, 12, stopped=True)
+    for figure, spent in (
+        (render_static.hypervolume(data), [range(1, len(curve) + 1) for _, curve, _ in data.curves]),
+        (over_epochs(data), [epochs for _, _, epochs in data.curves]),
+    ):
+        lines = figure.axes[0].get_lines()
+        assert [list(line.get_xdata()) for line in lines] == [list(x) for x in spent]
+        assert [line.get_label() for line in lines] == ["random baseline", "search"]
+    assert figure.axes[0].get_xlabel() == "Epochs trained"
+
+
+def test_epochs_that_nobody_counted_are_a_sentence(make: Callable[..., ReportData]) -> None:
+    data = make(3)
+    data = replace(data, epochs=(0, 0, 0))
+    assert not over_epochs(data).axes
+    assert over_epochs(data).texts[0].get_text() == "The epochs of these trials are not known."
+
+
+@pytest.mark.parametrize(
+    "picture", [render_static.front, render_static.hypervolume, over_epochs, render_static.involution_usage]
+)
 def test_no_text_leaves_the_canvas(data: ReportData, picture: Callable[[ReportData], Any]) -> None:
     figure = picture(data)
     figure.canvas.draw()

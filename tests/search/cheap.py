@@ -5,15 +5,23 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from invnas.architecture import Architecture, Involution
 from invnas.experiment import Experiment
-from invnas.measurement import Cost, Measurement, Trial
+from invnas.facts import DataFacts
+from invnas.measurement import Cost, Measurement, Phase, Trial
+from invnas.messages import Ended, Failure, Job, Message, Outcome, Progress
 from invnas.run import Run
+from invnas.search.halving import HalvingStopper
 from invnas.search.loop import SearchOutcome, search
-from invnas.search.sampler import Sampler, make_sampler
+from invnas.search.sampler import Sampler
+from invnas.search.samplers import make_sampler
+from invnas.space_check import Price
+from invnas.stopping import halving_of
 
 # 36 values; groups=4 does not divide the middle of a block of width 6: 32 of them are valid.
 SMALL = """
@@ -51,10 +59,10 @@ def price(architecture: Architecture) -> Cost:
             parameters += weights + ends
             macs += (spent + ends) * max(area, 1)
             width = stage.width
-    return Cost(macs, parameters, 4 * area * width)
+    return Cost.counted(macs, parameters, 4 * area * width)
 
 
-def measure(trial: Trial) -> Measurement:
+def measure(trial: Trial | Job) -> Measurement:
     """Return a top1 that depends on every choice: large windows pay late, involution pays late, width saturates."""
     network: Any = trial.architecture.network
     worth = 0.0
@@ -66,38 +74,73 @@ def measure(trial: Trial) -> Measurement:
             else:
                 gain = 1.2 - 0.05 * spatial.kernel_size - 0.02 * spatial.groups
             worth += gain * math.log2(stage.width) / 5 / block.expansion**0.2
-    cost = trial.cost
     top1 = 1 - math.exp(-0.4 * worth)
-    return Measurement(top1, -math.log(top1), cost.macs, cost.parameters, cost.activation_bytes, train_seconds=0.5)
+    return Measurement({"top1": top1, "loss": -math.log(top1)}, train_seconds=0.5)
+
+
+def partial(job: Job, epoch: int) -> Measurement:
+    """Return what a training is worth at a rung: narrow networks learn faster."""
+    network: Any = job.architecture.network
+    whole, of = measure(job), job.experiment.recipe.epochs
+    learned = (epoch / of) ** (network.stages[-1].width / 32)
+    values = {"top1": whole["top1"] * learned, "loss": whole["loss"] + 1 - learned}
+    return replace(whole, values=values, epochs=epoch, planned_epochs=of)
 
 
 class CheapEngine:
-    """Answers in the order of submission.
+    """Answers in the order of submission; `trained` says how many epochs each trial had.
 
     Args:
-        workers: Trials it takes at a time.
-        outcome: What to answer instead of the formula; may raise.
+        workers: Jobs it takes at a time.
+        outcome: What to answer instead of the formula, a str is the reason of a failure; may raise.
         seconds: Pause before each answer.
+        epochs: Epochs it tells of before each answer; those of the recipe where a job has rungs.
+        partial: What to tell at a rung; may raise.
     """
 
     def __init__(
-        self, workers: int = 1, outcome: Callable[[Trial], Measurement | str] = measure, seconds: float = 0.0
+        self,
+        workers: int = 1,
+        outcome: Callable[[Job], Outcome | str] = measure,
+        seconds: float = 0.0,
+        epochs: int = 0,
+        partial: Callable[[Job, int], Measurement] = partial,
     ) -> None:
         self.workers = workers
-        self.submitted: list[Trial] = []
+        self.submitted: list[Job] = []
+        self.stopped: set[int] = set()
         self.closed = False
-        self._outcome, self._seconds = outcome, seconds
-        self._waiting: list[Trial] = []
+        self.trained: dict[int, int] = {}
+        self._outcome, self._seconds, self._epochs, self._partial = outcome, seconds, epochs, partial
+        self._waiting: list[Job] = []
 
-    def submit(self, trial: Trial) -> None:
+    def submit(self, job: Job) -> None:
         assert len(self._waiting) < self.workers
-        self.submitted.append(trial)
-        self._waiting.append(trial)
+        self.submitted.append(job)
+        self._waiting.append(job)
 
-    def wait(self, timeout: float) -> list[tuple[Trial, Measurement | str]]:
+    def stop(self, number: int) -> None:
+        self.stopped.add(number)
+
+    def wait(self, timeout: float, tell: Callable[[Message], None]) -> None:
         time.sleep(self._seconds)
-        trial = self._waiting.pop(0)
-        return [(trial, self._outcome(trial))]
+        job = self._waiting.pop(0)
+        outcome, rungs = self._outcome(job), job.experiment.rungs.epochs
+        epochs = job.experiment.recipe.epochs if rungs else self._epochs
+        for epoch in range(1, epochs + 1):
+            self.trained[job.number] = epoch
+            rung = self._partial(job, epoch) if epoch in rungs else None
+            tell(Progress(job.number, epoch, epochs, {"train_loss": 1 / epoch}, job.attempt, rung))
+            if job.number in self.stopped and isinstance(outcome, Measurement):
+                outcome = rung or replace(outcome, epochs=epoch, planned_epochs=epochs)
+                break
+        else:
+            if rungs and isinstance(outcome, Measurement):
+                outcome = replace(outcome, epochs=epochs, planned_epochs=epochs)
+        tell(Ended(job.number, Failure(outcome) if isinstance(outcome, str) else outcome, job.attempt))
+
+    def quiet(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def close(self) -> None:
         self.closed = True
@@ -113,17 +156,25 @@ def make_run(folder: Path, space: str = SMALL, **experiment: Any) -> Run:
 
         path = find("search_spaces", space)
     asked = Experiment(**{"space": str(path), "sampler": "random", **experiment})
-    return Run.create(folder / "run", asked, path, input_shape=(1, 8, 8), classes=10, environment={"python": "3"})
+    return Run.create(folder / "run", asked, path, facts=DataFacts((1, 8, 8), 10), environment={"python": "3"})
 
 
 def go(
-    run: Run, engine: CheapEngine | None = None, sampler: Sampler | None = None, baseline: bool = False, **options: Any
+    run: Run,
+    engine: CheapEngine | None = None,
+    sampler: Sampler | None = None,
+    phase: Phase = "search",
+    price: Price = price,
+    **options: Any,
 ) -> SearchOutcome:
     """Search in a run, as its experiment asks."""
     asked = run.experiment
-    sampler = sampler or make_sampler(asked, run.space, run.trials(baseline))
-    options = {"trials": asked.trials, "max_macs": asked.max_macs, "max_parameters": asked.max_parameters, **options}
+    sampler = sampler or make_sampler(asked, run.space, run.trials(phase))
+    stopper = None
+    if asked.stopper == "halving" and phase == "search":
+        stopper = HalvingStopper(asked.axes, halving_of(asked.stopper_args).eta, run.trials(phase))
+    options = {"trials": asked.trials, "caps": asked.caps, "stopper": stopper, **options}
     return search(
         run.space, sampler, price, engine or CheapEngine(), run,
-        objectives=asked.objectives, baseline=baseline, rng_seed=asked.seed, **options,
+        objectives=asked.axes, phase=phase, rng_seed=asked.seed, **options,
     )  # fmt: skip

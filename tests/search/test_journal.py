@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from invnas.architecture import Architecture
 from invnas.errors import BadInput
 from invnas.run import Run
+from invnas.search import journal
 from invnas.search.journal import sound_length
 from search.cheap import CheapEngine, go, make_run, measure, price
 
@@ -27,13 +30,36 @@ def load(run: Run, name: str = "search") -> optuna.Study:
     return optuna.load_study(study_name=name, storage=optuna.storages.JournalStorage(backend))
 
 
+def test_a_journal_is_read_once_unless_another_process_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, other = finished_run(tmp_path), Run.open(tmp_path / "run")
+    read: list[Path] = []
+    really = journal._open
+    monkeypatch.setattr(journal, "_open", lambda path: read.append(path) or really(path))
+    for _ in range(2):
+        with run.locked():
+            known = run.trials()[0]
+            run.fail(run.start(known.architecture, known.decisions, known.cost), "again")
+    assert read == []
+    with other.locked():
+        assert other.trials() == run.trials()
+        assert len(read) == 1
+        other.fail(other.start(known.architecture, known.decisions, known.cost), "by the other")
+    with run.locked():
+        assert [trial.reason for trial in run.trials()[-3:]] == ["again", "again", "by the other"]
+    with (run.folder / "journal.log").open("a") as file:
+        file.write('{"torn')
+    with run.locked():
+        assert run.trials() == other.trials()
+    assert (run.folder / "journal.log").read_text().endswith("}\n")
+
+
 @pytest.mark.parametrize("objectives", [("top1", "macs"), ("macs", "top1", "parameters")])
 def test_plain_optuna_reads_the_record(tmp_path: Path, objectives: tuple[str, ...]) -> None:
     run = finished_run(tmp_path, objectives=objectives)
     study = load(run)
     assert study.metric_names == list(objectives)
     assert {tuple(trial.values) for trial in study.best_trials} == {
-        trial.measurement.values(objectives) for trial in run.front() if trial.measurement
+        trial.values(run.experiment.axes) for trial in run.front(observed=True)
     }
     for trial, frozen in zip(run.trials(), study.trials, strict=True):
         assert frozen.number == trial.number == frozen.user_attrs["number"]
@@ -47,23 +73,36 @@ def test_plain_optuna_reads_the_record(tmp_path: Path, objectives: tuple[str, ..
 def test_baseline_is_a_study_of_its_own_and_numbers_are_unique(tmp_path: Path) -> None:
     run = finished_run(tmp_path)
     with run.locked():
-        go(run, baseline=True, trials=4)
+        go(run, phase="random", trials=4)
         go(run, trials=12)
     assert [trial.number for trial in run.trials()] == list(range(16))
     assert [trial.user_attrs["number"] for trial in load(run, "random").trials] == [10, 11, 12, 13]
     assert Run.open(run.folder).trials() == run.trials()
-    assert [trial.number for trial in run.trials(baseline=True)] == [10, 11, 12, 13]
+    assert [trial.number for trial in run.trials("random")] == [10, 11, 12, 13]
 
 
 def test_everything_comes_back_equal(tmp_path: Path) -> None:
     run = finished_run(tmp_path)
     with run.locked():
-        decisions, architecture = next(run.space.enumerate())
-        running = run.start(architecture, decisions, price(architecture), False)
+        (decisions, architecture), (others, other) = itertools.islice(run.space.enumerate(), 2)
+        stopped = run.start(other, others, price(other))
+        stopped = run.stop(stopped, replace(measure(stopped), epochs=2, planned_epochs=5))
+        running = run.start(architecture, decisions, price(architecture))
+    assert load(run).trials[stopped.number].state.name == "PRUNED"
     again = Run.open(run.folder).trials()
     assert again == run.trials()
-    assert again[-1] == running
+    assert again[-2:] == (stopped, running)
     assert again[4].reason == "diverged"
+
+
+def test_a_fingerprint_is_read_and_not_computed_again(tmp_path: Path) -> None:
+    run = finished_run(tmp_path)
+    for trial in Run.open(run.folder).trials():
+        assert vars(trial.architecture)["fingerprint"] == Architecture(trial.architecture.network).fingerprint
+    journal, sound = run.folder / "journal.log", run.trials()[0].architecture.fingerprint
+    journal.write_text(journal.read_text().replace(sound, sound.upper() + "!"))
+    with pytest.raises(BadInput, match=r"damaged: trial 0 cannot be read .*no fingerprint"):
+        Run.open(run.folder)
 
 
 def test_start_is_one_line_and_end_two(tmp_path: Path) -> None:
@@ -76,7 +115,7 @@ def test_start_is_one_line_and_end_two(tmp_path: Path) -> None:
     with run.locked():
         decisions, architecture = next(run.space.enumerate())
         before = lines()
-        trial = run.start(architecture, decisions, price(architecture), False)
+        trial = run.start(architecture, decisions, price(architecture))
         assert lines() == before + 1
         run.finish(trial, measure(trial))
         assert lines() == before + 3

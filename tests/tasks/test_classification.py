@@ -1,0 +1,68 @@
+"""Classification: its loss and metrics against an independent count."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from invnas.data import DataFacts, load_data
+from invnas.experiment import DataSource, Recipe
+from invnas.task import load_task
+from invnas.tasks.classification import Classification
+from invnas.tasks.classification.head import ClassScores
+from invnas.tasks.classification.module import Classifier
+from invnas.training import train
+
+RECIPE = Recipe(epochs=2, learning_rate=0.2)
+FACTS = DataFacts((1, 8, 8), 10)
+
+
+def linear(classes: int = 10) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes))
+
+
+def test_it_is_what_is_trained_for_by_default() -> None:
+    task = load_task("classification")
+    assert task == Classification()
+    assert task.head(FACTS) == ClassScores(10)
+    assert task.describe(FACTS) == {"classes": "10"}
+    assert set(task.tested) <= {objective.name for objective in task.objectives}
+
+
+def test_top1_and_loss_are_those_of_an_independent_count() -> None:
+    data: Any = load_data(DataSource("Digits", {"batch_size": 128}))
+    network = linear()
+    measured = train(network, data, RECIPE)
+    batches = list(data.val_dataloader())
+    images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    with torch.no_grad():
+        scores = network.eval()(images)
+    assert measured.top1 == pytest.approx((scores.argmax(1) == labels).double().mean().item(), abs=1e-6)
+    assert measured.loss == pytest.approx(nn.functional.cross_entropy(scores, labels).item(), abs=1e-5)
+    top5 = (scores.topk(5).indices == labels[:, None]).any(1).double().mean().item()
+    assert measured.top5 == pytest.approx(top5, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("classes", "names"), [(2, {"top1", "loss"}), (5, {"top1", "loss"}), (6, {"top1", "top5", "loss"})]
+)
+def test_few_classes_have_no_top5(classes: int, names: set[str]) -> None:
+    module = Classifier(linear(classes), classes, RECIPE)
+    module.validation_step((torch.rand(3, 1, 8, 8), torch.tensor([0, 1, 0])), 0)
+    assert set(module.measured()) == names
+
+
+def test_label_smoothing_is_in_the_training_loss_only() -> None:
+    scores = torch.tensor([[4.0, 0.0]])
+    network = nn.Sequential(nn.Flatten(), nn.Identity())
+    module = Classifier(network, 2, Recipe(label_smoothing=0.2))
+    images, labels = scores.view(1, 2, 1, 1), torch.tensor([0])
+    smoothed = module.training_step((images, labels), 0)
+    module.validation_step((images, labels), 0)
+    assert smoothed is not None
+    assert smoothed.item() == pytest.approx(nn.functional.cross_entropy(scores, labels, label_smoothing=0.2).item())
+    assert module.measured()["loss"] == pytest.approx(nn.functional.cross_entropy(scores, labels).item())
