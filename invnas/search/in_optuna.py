@@ -14,6 +14,7 @@ study.optimize(objective, n_trials=100)  # returns the accuracy, then the cost
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import make_dataclass
 from functools import cached_property
@@ -84,6 +85,7 @@ class KnownCostSampler(BaseSampler):
         self._independent = RandomSampler(seed=seed)
         self._mind: KnownCost | None = None
         self._told: set[int] = set()
+        self._one_at_a_time = threading.Lock()  # `n_jobs` of a study are threads that share their sampler
         KnownCost(self._space, (), seed, start, floor)  # refuses what cannot be
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -94,6 +96,21 @@ class KnownCostSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Return what is expected to add most to the front."""
+        with self._one_at_a_time:
+            return self._parameters(self._asked(study, trial))
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Return a random value of a parameter that the space does not name."""
+        return self._independent.sample_independent(study, trial, param_name, param_distribution)
+
+    def reseed_rng(self) -> None:
+        """Reseed what is random; suggestions of the space depend on the number of the trial, and stay."""
+        self._independent.reseed_rng()
+
+    def _asked(self, study: Study, trial: FrozenTrial) -> Decisions:
+        """Return a proposal after telling what has ended since the last one."""
         if self._mind is None:
             axes = self._axes(study)
             self._mind = KnownCost(self._space, axes, self._seed, self._start, self._floor, numbers=self._numbers)
@@ -107,17 +124,7 @@ class KnownCostSampler(BaseSampler):
             elif other.state == TrialState.RUNNING:
                 pending.append(self._trial(other))
         context = Context(trial.number, pending, self._caps, self._candidates)
-        return self._parameters(self._mind.ask(context))
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        """Return a random value of a parameter that the space does not name."""
-        return self._independent.sample_independent(study, trial, param_name, param_distribution)
-
-    def reseed_rng(self) -> None:
-        """Reseed what is random; suggestions of the space depend on the number of the trial, and stay."""
-        self._independent.reseed_rng()
+        return self._mind.ask(context)
 
     def _axes(self, study: Study) -> tuple[Objective, ...]:
         ways = [cast(Literal["maximize", "minimize"], direction.name.lower()) for direction in study.directions]

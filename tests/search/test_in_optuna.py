@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -108,6 +109,24 @@ def test_failed_pruned_enqueued_and_parallel_trials_and_other_parameters() -> No
     study.optimize(asked, n_trials=2)
     assert all(0 <= t.params["beside"] <= 1 for t in study.trials if t.state == TrialState.COMPLETE)
     assert study.trials[0].params.get("width", 77) == 77
+
+
+def test_threads_of_a_study_are_served_one_after_the_other() -> None:
+    inside: list[int] = []
+    most = 0
+
+    def slow(params: dict[str, Any]) -> float:
+        nonlocal most
+        inside.append(1)
+        most = max(most, len(inside))
+        time.sleep(1e-4)  # lets the other threads run
+        inside.pop()
+        return cost(params)
+
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=KnownCostSampler(SPACE, slow, start=4))
+    study.optimize(objective, n_trials=16, n_jobs=4)
+    assert most == 1
+    assert all(trial.state == TrialState.COMPLETE for trial in study.trials)
 
 
 @pytest.mark.parametrize(
