@@ -72,8 +72,8 @@ class Truth:
         return cost, Measurement({"top1": top1, "loss": loss}, self.bench.epochs, self.bench.epochs)
 
     @cached_property
-    def _forest(self) -> _Forest:
-        return _Forest(*_data(self.bench))
+    def _forest(self) -> Forest:
+        return Forest(*_data(self.bench))
 
     @cached_property
     def _spread(self) -> tuple[float, float]:
@@ -89,7 +89,7 @@ def fit_of(bench: InvBench) -> Fit:
     fold = np.random.default_rng(0).permutation(len(inputs)) % FOLDS
     found = np.empty(len(inputs))
     for i in range(FOLDS):
-        forest = _Forest(inputs[fold != i], targets[fold != i])
+        forest = Forest(inputs[fold != i], targets[fold != i])
         found[fold == i] = [forest.predict(row)[0] for row in inputs[fold == i]]
     seen, foretold = (1 / (1 + np.exp(-logits)) for logits in (targets[:, 0], found))
     pairs = np.sign(seen[:, None] - seen) * np.sign(foretold[:, None] - foretold)
@@ -98,7 +98,7 @@ def fit_of(bench: InvBench) -> Fit:
     return Fit(1 - error / float(np.var(seen)), float(pairs.sum()) / (n * (n - 1)), math.sqrt(error))
 
 
-class _Forest:
+class Forest:
     """A forest of regression trees, laid flat: one row is answered in a fraction of a millisecond.
 
     Args:
@@ -110,7 +110,7 @@ class _Forest:
         from sklearn.ensemble import RandomForestRegressor
 
         model = RandomForestRegressor(TREES, min_samples_leaf=LEAF, max_features=SHARE, random_state=0)
-        trees = [one.tree_ for one in model.fit(inputs, targets).estimators_]
+        trees = [one.tree_ for one in model.fit(inputs, targets if targets.shape[1] > 1 else targets[:, 0]).estimators_]
         sizes = [tree.node_count for tree in trees]
         self._roots = np.cumsum([0, *sizes[:-1]])
         first = np.repeat(self._roots, sizes)

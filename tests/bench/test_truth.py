@@ -48,7 +48,7 @@ def test_a_flat_forest_answers_as_the_one_it_was_made_from() -> None:
     inputs, targets = rng.normal(size=(60, 7)), rng.normal(size=(60, 2))
     model = RandomForestRegressor(12, min_samples_leaf=truth.LEAF, max_features=truth.SHARE, random_state=0)
     expected = model.fit(inputs, targets).predict(inputs)
-    forest = truth._Forest(inputs, targets)
+    forest = truth.Forest(inputs, targets)
     np.testing.assert_allclose([forest.predict(row) for row in inputs], expected, rtol=1e-9)
 
 
