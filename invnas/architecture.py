@@ -15,7 +15,7 @@ from typing import Any
 
 from invnas.blocks import BLOCKS, BasicBlock, Block, Bottleneck
 from invnas.choice import children
-from invnas.errors import BadInput, InvalidArchitecture
+from invnas.errors import BadInput, InvalidArchitecture, shown
 from invnas.hybrid import DeepStem, HybridNet, PlainStem, Stage, Stem
 from invnas.operators import INVOLUTIONS, OPERATORS, Convolution, Involution, Kind, LocalAttention, Operator, kind_of
 from invnas.plain import from_plain, to_plain, to_text
@@ -120,7 +120,7 @@ class Architecture:
         except RecursionError:
             raise BadInput("an architecture must not be nested this deeply") from None
         if not is_dataclass(network) or isinstance(network, type):
-            raise BadInput(f"an architecture must be an object with a `type`, but got {data!r:.80}")
+            raise BadInput(f"an architecture must be an object with a `type`, but got {shown(data, 80)}")
         return cls(network)
 
     @classmethod

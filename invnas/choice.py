@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
 from typing import Any
 
-from invnas.errors import BadInput
+from invnas.errors import BadInput, shown
 
 #: Which option of each choice on the way was taken, by path.
 Decisions = dict[str, int]
@@ -52,7 +52,9 @@ class Choice:
         for i, option in enumerate(self.options):
             for j, other in enumerate(self.options[:i]):
                 if can_be_equal(option, other):
-                    raise BadInput(f"options {j} and {i} of {self!r:.200} can both become the same value: drop one")
+                    raise BadInput(
+                        f"options {j} and {i} of {shown(self, 200)} can both become the same value: drop one"
+                    )
 
     @cached_property
     def size(self) -> int:
@@ -94,7 +96,9 @@ class Repeat:
     def __post_init__(self) -> None:
         for times in self._all_times():
             if not isinstance(times, int) or not 0 <= times <= COPIES:
-                raise BadInput(f"`times` of a Repeat must be whole numbers from 0 to {COPIES:,}, but got {times!r}")
+                raise BadInput(
+                    f"`times` of a Repeat must be whole numbers from 0 to {COPIES:,}, but got {shown(times)}"
+                )
 
     def _all_times(self) -> tuple[Any, ...]:
         return self.times.options if isinstance(self.times, Choice) else (self.times,)
@@ -130,12 +134,17 @@ def _label(option: Any, place: str) -> str:
     if is_dataclass(option) and not isinstance(option, type):
         return type(option).__name__
     if option is None or isinstance(option, bool | int | float | str):
-        text = str(option)
+        text = _text(option)
     elif isinstance(option, tuple | list) and all(isinstance(part, int | float | str) for part in option):
-        text = "-".join(map(str, option))
+        text = "-".join(map(_text, option))
     else:
         text = getattr(option, "__name__", "")
     return text if 0 < len(text) <= LABEL else place
+
+
+def _text(value: Any) -> str:
+    """Return a plain value as text; nothing of a whole number that Python might not write, which a space refuses."""
+    return "" if isinstance(value, int) and value.bit_length() > 63 else str(value)
 
 
 def children(node: Any) -> list[tuple[str, Any]]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from invnas.caps import Caps
 from invnas.confirmation import Confirmation, confirmation
-from invnas.errors import BadInput
+from invnas.errors import BadInput, shown
 from invnas.experiment import PLACED, Experiment
 from invnas.head import Head
 from invnas.measurement import PHASES
@@ -75,7 +75,7 @@ def run_search(experiment: Experiment, run_dir: str | Path, *, quiet: bool = Fal
     from invnas.training import make_trainer, quiet_lightning
 
     if not isinstance(experiment, Experiment):
-        raise BadInput(f"`experiment` must be an Experiment, but got {experiment!r:.60}")
+        raise BadInput(f"`experiment` must be an Experiment, but got {shown(experiment, 60)}")
     folder = path_of(run_dir, "run_dir")
     experiment = replace(experiment, recipe=experiment.recipe.resolved())  # the record says what was used
     with space_file(experiment.space) as space_path:
@@ -144,6 +144,7 @@ def resume_search(
             raise BadInput(f"`trials` can only grow: the run {run_dir} has {now}, but got {text}")
         with run.locked():
             run.extend(wanted)
+    promote = whole(promote, "promote")
     if promote < 0:
         raise BadInput(f"`promote` must not be negative, but got {promote}")
     if promote:

@@ -99,6 +99,19 @@ def unwritable(what: str, error: OSError) -> InvnasError:
     return kind(f"{what}: {error.strerror or error}")
 
 
+def shown(value: object, most: int = 40) -> str:
+    """Return a value as a message repeats it: the beginning of its text, whatever it is.
+
+    >>> shown("wide"), shown(range(10**9), 8), shown(10**5000)
+    ("'wide'", 'range(0,', 'an int too long to be written')
+    """
+    try:
+        return repr(value)[:most]
+    except Exception:  # Python writes no whole number of more than 4,300 digits, and a user's own __repr__ may fail
+        kind = type(value).__name__
+        return f"a{'n' if kind[0].lower() in 'aeiou' else ''} {kind} too long to be written"
+
+
 def nearest(word: str, valid: Iterable[str]) -> str:
     """Return the end of an error sentence: the valid choice nearest to `word`, then all of them.
 

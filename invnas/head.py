@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from invnas.errors import BadInput, InvalidArchitecture
+from invnas.errors import BadInput, InvalidArchitecture, shown
 from invnas.gate import user_code
 from invnas.rules import CLASSES, whole
 
@@ -73,7 +73,7 @@ def check_output(
     if found is None:
         return
     if not isinstance(found, str) or not found.strip():
-        raise BadInput(f"{called} must return one sentence on what is wrong, or None, but returns {found!r:.60}")
+        raise BadInput(f"{called} must return one sentence on what is wrong, or None, but returns {shown(found, 60)}")
     raise refusal(found)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from invnas.blocks import BLOCKS, Block, ShippedBlock
 from invnas.choice import facts_of
+from invnas.errors import shown
 from invnas.operators import OPERATORS, Operator, ShippedOperator
 from invnas.rules import fits, odd, problems_of, whole
 
@@ -130,7 +131,7 @@ class HybridNet:
         broken = [*fits(self.stem, "stem", (PlainStem, DeepStem)), *whole("width", getattr(self.stem, "width", None))]
         yield from (f"{sentence} (stem)" for sentence in broken or problems_of(self.stem))
         if not isinstance(self.stages, tuple | list):
-            yield f"`stages` must be a list of Stage, but got {self.stages!r:.60}"
+            yield f"`stages` must be a list of Stage, but got {shown(self.stages, 60)}"
         channels = getattr(self.stem, "width", None)
         for s, stage in enumerate(self.stages if isinstance(self.stages, tuple | list) else ()):
             yield from (f"{sentence} (stage {s + 1}{place})" for sentence, place in _stage_problems(stage, channels))
@@ -150,12 +151,12 @@ def _block_problems(block: Any, in_channels: Any, width: int) -> tuple[str, ...]
 def _stage_problems(stage: Any, channels: Any) -> Iterator[tuple[str, str]]:
     """Yield each broken rule of a stage with its block."""
     if not isinstance(stage, Stage):
-        yield f"{stage!r:.60} stands where a Stage is wanted", ""
+        yield f"{shown(stage, 60)} stands where a Stage is wanted", ""
         return
     broken = [*whole("width", stage.width), *whole("stride", stage.stride)]
     if not isinstance(stage.blocks, tuple | list) or not stage.blocks:
         # Without blocks the width and stride would decide nothing: two values for one network.
-        broken.append(f"`blocks` must be a list of at least one block, but got {stage.blocks!r:.60}")
+        broken.append(f"`blocks` must be a list of at least one block, but got {shown(stage.blocks, 60)}")
     yield from ((sentence, "") for sentence in broken)
     for b, block in enumerate(() if broken else stage.blocks):
         yield from ((sentence, f", block {b + 1}") for sentence in _block_problems(block, channels, stage.width))

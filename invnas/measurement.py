@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from invnas.architecture import Architecture
 from invnas.choice import Decisions
-from invnas.errors import BadInput
+from invnas.errors import BadInput, shown
 from invnas.objective import Objective
 
 MAC_CONVENTION = (
@@ -79,7 +79,7 @@ class Cost:
         """Rebuild from `to_dict`; a TypeError says that a value is no number."""
         for name, value in data.items():
             if not isinstance(value, int | float):
-                raise TypeError(f"the cost `{name}` is {value!r}")
+                raise TypeError(f"the cost `{name}` is {shown(value)}")
         return cls(dict(data))
 
 

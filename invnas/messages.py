@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from invnas.architecture import Architecture
-from invnas.errors import BadInput
+from invnas.errors import BadInput, shown
 from invnas.experiment import Experiment
 from invnas.facts import DataFacts
 from invnas.measurement import Cost, Measurement
@@ -206,7 +206,7 @@ def from_dict(data: Mapping[str, Any]) -> Message:
             return Ended(number, Measurement.from_dict(data["measurement"]), attempt)
         return Ended(number, _OUTCOMES[kind](str(data["reason"])), attempt)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BadInput(f"this is no message of a worker: {data!r:.80} ({type(error).__name__}: {error})") from None
+        raise BadInput(f"this is no message of a worker: {shown(data, 80)} ({type(error).__name__}: {error})") from None
 
 
 class Engine(Protocol):

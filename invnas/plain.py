@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from invnas.choice import facts_of
-from invnas.errors import BadInput, InvnasError, nearest
+from invnas.errors import BadInput, InvnasError, nearest, shown
 
 #: Metadata of a field that joined a value after its first version: it is written only where it differs from its
 #: default, so that values without it keep their JSON and their fingerprint.
@@ -29,9 +29,11 @@ def to_plain(value: Any) -> Any:
         return {"type": type(value).__name__, **{name: to_plain(part) for name, part in _written(value)}}
     if isinstance(value, tuple | list):
         return [to_plain(part) for part in value]
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or isinstance(value, bool | float | str):
         return value
-    raise BadInput(f"an architecture holds numbers, text and dataclasses only, but found {value!r:.80}")
+    if isinstance(value, int):
+        return _small(value)
+    raise BadInput(f"an architecture holds numbers, text and dataclasses only, but found {shown(value, 80)}")
 
 
 def to_text(value: Any) -> str:
@@ -45,7 +47,13 @@ def to_text(value: Any) -> str:
         return text
     if isinstance(value, tuple | list):
         return "[" + ",".join(map(to_text, value)) + "]"
-    return str(value) if type(value) is int else json.dumps(to_plain(value))
+    return str(_small(value)) if type(value) is int else json.dumps(to_plain(value))
+
+
+def _small(value: int) -> int:
+    if value.bit_length() > 63:
+        raise BadInput(f"whole numbers of an architecture lie below 2**63, but one has {value.bit_length():,} bits")
+    return value
 
 
 def _written(value: Any) -> list[tuple[str, Any]]:
@@ -103,4 +111,4 @@ def from_plain(data: Any, types: Mapping[str, type], strict: Collection[str] = (
 def _check_kind(value: Any, kind: Any, path: str) -> None:
     wanted, words = _KINDS.get(str(kind), ((), ""))
     if wanted and type(value) not in wanted:
-        raise BadInput(f"{path} must be {words}, but got {value!r:.40}")
+        raise BadInput(f"{path} must be {words}, but got {shown(value)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from invnas.errors import BadInput, nearest
+from invnas.errors import BadInput, nearest, shown
 
 #: Widths, windows and the like end here: nothing larger fits a machine, and torch would overflow.
 LARGEST = 2**16
@@ -25,13 +25,13 @@ def divisors(number: int) -> list[int]:
 def whole(name: str, value: Any, largest: int = LARGEST) -> Iterator[str]:
     """Yield a sentence unless a value is a whole number of at least 1 and of a sane size."""
     if type(value) is not int or not 1 <= value <= largest:
-        yield f"`{name}` must be a whole number from 1 to {largest:,}, but got {value!r:.40}"
+        yield f"`{name}` must be a whole number from 1 to {largest:,}, but got {shown(value)}"
 
 
 def check_whole(name: str, value: object, least: int, largest: int = 2**63 - 1) -> None:
     """Raise BadInput unless an argument is a whole number in these bounds; what reads it has 64 bits."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise BadInput(f"`{name}` must be a whole number of at least {least}, but got {value!r:.40}")
+        raise BadInput(f"`{name}` must be a whole number of at least {least}, but got {shown(value)}")
     if value > largest:
         raise BadInput(f"`{name}` must be at most {largest:,}, but is larger")
 
@@ -42,7 +42,7 @@ def image(shape: Any) -> Iterator[str]:
     if len(sides) != 3 or any(True for side in sides for _ in whole("", side)):
         yield (
             f"`input_shape` must be (channels, height, width), each a whole number from 1 to {LARGEST:,}, "
-            f"but got {shape!r:.60}"
+            f"but got {shown(shape, 60)}"
         )
 
 
@@ -71,13 +71,13 @@ def divides(name: str, value: Any, channels: int) -> Iterator[str]:
 def one_of(name: str, value: Any, valid: Iterable[str]) -> Iterator[str]:
     """Yield a sentence unless a value is one of some words."""
     if value not in (words := tuple(valid)):
-        yield f"unknown {name} {value!r:.40}; {nearest(str(value), words)}"
+        yield f"unknown {name} {shown(value)}; {nearest(str(value), words)}"
 
 
 def softmax_of(value: Any, kernel_size: Any) -> Iterator[str]:
     """Yield a sentence unless `softmax` is true or false, and false where it would decide nothing."""
     if type(value) is not bool:
-        yield f"`softmax` must be true or false, but got {value!r:.40}"
+        yield f"`softmax` must be true or false, but got {shown(value)}"
     elif value and kernel_size == 1:
         yield "`softmax` over the single tap of kernel_size=1 is always 1; nearest: softmax=False, kernel_size=3"
 
@@ -87,7 +87,7 @@ def fits(value: Any, role: str, kinds: tuple[type, ...]) -> Iterator[str]:
     if not isinstance(value, kinds) and not callable(getattr(value, "build", None)):
         names = ", ".join(kind.__name__ for kind in kinds)
         yield (
-            f"{value!r:.60} stands where a {role} is wanted: take {names}, "
+            f"{shown(value, 60)} stands where a {role} is wanted: take {names}, "
             "or a frozen dataclass of your own with a method build"
         )
 
@@ -102,8 +102,8 @@ def problems_of(value: Any, *shape: int) -> Iterator[str]:
     found = () if check is None else check(*shape)
     wanted = f"`{type(value).__name__}.problems` must yield one sentence for each rule that is broken, but"
     if isinstance(found, str) or not isinstance(found, Iterable):
-        raise BadInput(f"{wanted} returns {found!r:.60}")
+        raise BadInput(f"{wanted} returns {shown(found, 60)}")
     for sentence in found:
         if not isinstance(sentence, str) or not sentence.strip():
-            raise BadInput(f"{wanted} yields {sentence!r:.60}")
+            raise BadInput(f"{wanted} yields {shown(sentence, 60)}")
         yield sentence

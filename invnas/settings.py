@@ -11,13 +11,15 @@ from numbers import Integral, Real
 from pathlib import Path, PurePath
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from invnas.errors import BadInput, nearest
+from invnas.errors import BadInput, nearest, shown
 
 #: Metadata of a field that is a count and may be written as 30M.
 COUNT: Mapping[str, bool] = {"count": True}
 
 #: No whole number of a setting is this large: what reads it has 64 bits.
 LIMIT = 2**63
+#: Bits of a whole number that Python still writes as text.
+WRITABLE = 14_000
 
 _COUNT = re.compile(r"(\d+(?:\.\d+)?(?:[eE]\d{1,2})?)\s*([kKmMgG]?)")
 _SCALE = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
@@ -80,7 +82,7 @@ def _taken(value: Any, kind: Any, name: str, field: Field[Any]) -> Any:
 
 
 def _refused(name: str, wanted: str, value: Any) -> BadInput:
-    said = f"{value if isinstance(value, str) else repr(value):.60}"
+    said = value[:60] if isinstance(value, str) else shown(value, 60)
     quote = "" if "'" in said else "'"  # a list of words has quotes of its own
     return BadInput(f"`{name}` must be {wanted}, but got {quote}{said}{quote}")
 
@@ -169,9 +171,9 @@ def _plain(value: Any, name: str, depth: int) -> Any:
     """Return what JSON can hold, which is how arguments are written to the run folder."""
     if value is None or isinstance(value, str | bool):
         return value
-    if isinstance(value, Integral):
+    if isinstance(value, Integral) and int(value).bit_length() <= WRITABLE:
         return int(value)
-    if isinstance(value, Real) and math.isfinite(value):
+    if isinstance(value, Real) and not isinstance(value, Integral) and math.isfinite(value):
         return float(value)
     if isinstance(value, PurePath):
         return str(value)
@@ -181,7 +183,7 @@ def _plain(value: Any, name: str, depth: int) -> Any:
         return [_plain(part, name, depth + 1) for part in value]
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
         return {str(key): _plain(part, name, depth + 1) for key, part in value.items()}
-    raise BadInput(f"`{name}` must hold finite numbers, text, lists and mappings by text, but holds {value!r:.60}")
+    raise BadInput(f"`{name}` must hold finite numbers, text, lists and mappings by text, but holds {shown(value, 60)}")
 
 
 _TAKE: Mapping[Any, Callable[[Any, str], Any]] = {

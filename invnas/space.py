@@ -23,7 +23,7 @@ from invnas.choice import (
     decisions_to,
     join,
 )
-from invnas.errors import BadInput, InvalidArchitecture
+from invnas.errors import BadInput, InvalidArchitecture, shown
 from invnas.gate import user_code
 from invnas.resolver import Resolver, enumerate_decisions
 from invnas.shipped import find
@@ -66,7 +66,7 @@ class Space:
         if inspect.isfunction(self.network):
             object.__setattr__(self, "network", _as_value(self.network))
         if not is_dataclass(self.network) or isinstance(self.network, type):
-            raise BadInput(f"a space must be a network value or a function, but got {self.network!r:.80}")
+            raise BadInput(f"a space must be a network value or a function, but got {shown(self.network, 80)}")
         object.__setattr__(self, "constraints", tuple(self.constraints))
         with user_code("the space"):
             _check_leaves(self.network, "")
@@ -107,7 +107,9 @@ class Space:
         def decide(path: str, choice: Choice) -> int:
             index = decisions.get(path)
             if index is None or not 0 <= index < len(choice.options):
-                raise InvalidArchitecture(f"the decision `{path}` is {index}, but the space has {choice!r:.80} there")
+                raise InvalidArchitecture(
+                    f"the decision `{path}` is {index}, but the space has {shown(choice, 80)} there"
+                )
             return index
 
         return self.resolve(decide)
@@ -243,7 +245,8 @@ def _check_leaves(node: Any, path: str) -> None:
     plain = node is None or isinstance(node, bool | int | float | str | tuple | list)
     if not plain and (not is_dataclass(node) or isinstance(node, type)):
         raise BadInput(
-            f"a space holds numbers, text, None and frozen dataclasses, or lists of these, but `{path}` is {node!r:.60}"
+            f"a space holds numbers, text, None and frozen dataclasses, or lists of these, "
+            f"but `{path}` is {shown(node, 60)}"
         )
     if isinstance(node, int) and abs(node) >= 2**63:
         raise BadInput(f"whole numbers of a space lie below 2**63, but `{path}` has {node.bit_length():,} bits")
@@ -266,7 +269,7 @@ def _reason(constraint: Constraint, network: Any) -> str | None:
     with user_code(said, InvalidArchitecture):
         reason = constraint(network)
         if reason and not isinstance(reason, str):
-            raise BadInput(f"{said} must return a reason or None, but returned {reason!r:.60}")
+            raise BadInput(f"{said} must return a reason or None, but returned {shown(reason, 60)}")
     return reason or None
 
 

@@ -284,6 +284,10 @@ def test_an_own_value_that_refuses_its_json_is_named() -> None:
 def test_what_json_cannot_hold_is_refused() -> None:
     with pytest.raises(BadInput, match="an architecture holds numbers, text and dataclasses only, but found <class"):
         Architecture(HybridNet(PlainStem(), (nn.ReLU,))).to_json()
+    for number in (2**63, -(10**5000)):
+        with pytest.raises(BadInput, match=r"lie below 2\*\*63, but one has [0-9,]+ bits"):
+            Architecture(HybridNet(PlainStem(number), ())).to_json()
+    assert '"width":9223372036854775807' in Architecture(HybridNet(PlainStem(2**63 - 1), ())).to_json().replace(" ", "")
 
 
 @given(st.integers(1, 3000))

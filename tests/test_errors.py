@@ -15,6 +15,7 @@ from invnas.errors import (
     disk_failure,
     nearest,
     out_of_memory,
+    shown,
     unwritable,
 )
 
@@ -91,3 +92,23 @@ def test_what_cannot_be_written_is_the_inputs_fault_unless_the_disk_is_full() ->
     full = unwritable("the report", OSError(errno.EDQUOT, "Disk quota exceeded"))
     assert isinstance(full, DiskFailed)
     assert str(full) == "the report: Disk quota exceeded"
+
+
+class Mute:
+    def __repr__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("", "''"),
+        ("a" * 50, "'" + "a" * 39),
+        (-(10**5000), "an int too long to be written"),
+        ((1, 10**5000), "a tuple too long to be written"),
+        (Mute(), "a Mute too long to be written"),
+    ],
+    ids=["empty", "long", "int", "tuple", "own"],
+)
+def test_any_value_can_be_repeated_in_a_message(value: object, text: str) -> None:
+    assert shown(value) == text

@@ -474,6 +474,7 @@ def mapped(a: Any = {}) -> None: ...  # noqa: B006
         (Net(Choice(frozenset({1}), frozenset({2}))), "but `tree=option0` is frozenset"),
         (Net(Choice(torch.zeros(2), torch.ones(2))), "but `tree=option0` is tensor"),
         (Net(10**5000), "lie below 2\\*\\*63, but `tree` has 16,610 bits"),
+        (Net(Choice(3, 10**5000)), "lie below 2\\*\\*63, but `tree=option1` has 16,610 bits"),
         (Net(int), "but `tree` is <class 'int'>"),
     ],
 )

@@ -16,7 +16,7 @@ from invnas.data.folder import SPLITS
 from invnas.data.module import ImageDataModule, Splits
 from invnas.data.parquet import find_parquet, read_parquet
 from invnas.data.tensors import TensorImages
-from invnas.errors import BadInput
+from invnas.errors import BadInput, shown
 
 _FOLDER = {10: "cifar-10-batches-py", 100: "cifar-100-python"}
 _ARCHIVE = {10: "cifar-10-python.tar.gz", 100: "cifar-100-python.tar.gz"}
@@ -58,7 +58,7 @@ class Cifar(ImageDataModule):
     ) -> None:
         super().__init__(batch_size, seed, validation_share, train_limit=train_limit, balance=balance)
         if classes not in (10, 100):
-            raise BadInput(f"`classes` of CIFAR must be 10 or 100, but got {classes!r}")
+            raise BadInput(f"`classes` of CIFAR must be 10 or 100, but got {shown(classes)}")
         self.folder, self.kind = Path(folder), int(classes)
         self.augment = Augment(flip, crop, cutout)
 

@@ -16,7 +16,7 @@ from invnas.data.module import ImageDataModule, ImageSet, Splits
 from invnas.data.pictures import RowPictures, Span, channels_of, check_channels, decode_all, span_of
 from invnas.data.stream import Frame, StreamImages, default_workers
 from invnas.data.tensors import TensorImages
-from invnas.errors import BadInput, MissingExtra, nearest
+from invnas.errors import BadInput, MissingExtra, nearest, shown
 from invnas.rules import LARGEST, WORKERS, check_whole
 
 _LABEL_NAMES = ("label", "labels", "fine_label", "target", "class")
@@ -170,7 +170,9 @@ class _Columns:
         column = table[self.label][:]
         unknown = next((row for row, value in enumerate(column) if value not in number), None)
         if unknown is not None:
-            raise BadInput(f"row {unknown} of {origin} has the label {column[unknown]!r}, which no training image has")
+            raise BadInput(
+                f"row {unknown} of {origin} has the label {shown(column[unknown])}, which no training image has"
+            )
         return np.asarray([number[value] for value in column], dtype=np.int64)
 
 

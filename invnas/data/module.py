@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 
 from invnas.data.split import hold_out, seed_of, subset
-from invnas.errors import BadInput
+from invnas.errors import BadInput, shown
 from invnas.rules import BATCH, check_whole
 
 _CHUNK = 1024  # images turned into floats at a time
@@ -159,11 +159,11 @@ class ImageDataModule(LightningDataModule):
         check_whole("seed", seed, 0)
         for name, share in (("validation_share", validation_share), ("test_share", test_share)):
             if not (isinstance(share, int | float) and 0 < share < 1):
-                raise BadInput(f"`{name}` must lie between 0 and 1, but got {share!r}")
+                raise BadInput(f"`{name}` must lie between 0 and 1, but got {shown(share)}")
         if train_limit is not None:
             check_whole("train_limit", train_limit, 2)
         if not isinstance(balance, bool):
-            raise BadInput(f"`balance` must be true or false, but got {balance!r}")
+            raise BadInput(f"`balance` must be true or false, but got {shown(balance)}")
         if balance and train_limit is None:
             raise BadInput("`balance` says how `train_limit` draws: give `train_limit` too")
         self.batch_size, self.seed = batch_size, seed

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from invnas.errors import BadInput
+from invnas.errors import BadInput, shown
 
 _MODES = {1: "L", 3: "RGB"}
 _GREY = ("1", "L", "LA", "La", "I", "F")
@@ -270,7 +270,7 @@ def stacked(arrays: Sequence[np.ndarray]) -> torch.Tensor:
 def check_channels(channels: object, may_be_none: bool) -> None:
     """Raise BadInput unless the argument is 1 or 3, or None where that is allowed."""
     if channels not in ((None, 1, 3) if may_be_none else (1, 3)):
-        raise BadInput(f"`channels` must be 1 (grey) or 3 (colour), but got {channels!r}")
+        raise BadInput(f"`channels` must be 1 (grey) or 3 (colour), but got {shown(channels)}")
 
 
 def _difference(pictures: Pictures, index: int, shape: tuple[int, ...], first: tuple[int, ...]) -> str:

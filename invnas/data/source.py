@@ -10,7 +10,7 @@ from typing import Any
 from lightning.pytorch import LightningDataModule
 
 from invnas.class_path import load_class
-from invnas.errors import BadInput, nearest
+from invnas.errors import BadInput, nearest, shown
 from invnas.experiment import DataSource
 from invnas.facts import DataFacts
 from invnas.gate import user_code
@@ -133,7 +133,7 @@ def _classes(data: LightningDataModule) -> tuple[int, tuple[str, ...] | None]:
             return int(value), _names(data, int(value))
         if isinstance(value, list | tuple) and len(value) >= 2:
             return len(value), tuple(str(name) for name in value)
-    given = next((f" (it says `{name}` {value!r:.40})" for name, value in said.items() if value is not None), "")
+    given = next((f" (it says `{name}` {shown(value)})" for name, value in said.items() if value is not None), "")
     raise BadInput(
         f"`{_path_of(data)}` does not say how many classes it has{given}: add the attribute `classes`, a number from 2 "
         f"to {CLASSES:,}"
@@ -149,7 +149,7 @@ def _names(data: LightningDataModule, classes: int) -> tuple[str, ...] | None:
         names = [names[label] for label in range(classes)]
     if isinstance(names, str | Mapping) or not isinstance(names, Iterable) or len(found := list(names)) != classes:
         raise BadInput(
-            f"`class_names` of `{_path_of(data)}` must be {classes} names in label order, but is {names!r:.60}"
+            f"`class_names` of `{_path_of(data)}` must be {classes} names in label order, but is {shown(names, 60)}"
         )
     return tuple(str(name) for name in found)
 
@@ -176,7 +176,7 @@ def _as_shape(shape: Any, data: LightningDataModule) -> tuple[int, int, int]:
     if any(image((channels, height, width))):
         raise BadInput(
             f"`input_shape` of `{_path_of(data)}` must be (channels, height, width), each a whole number from 1 to "
-            f"{LARGEST:,}, but got {shape!r:.60}"
+            f"{LARGEST:,}, but got {shown(shape, 60)}"
         )
     return channels, height, width
 
@@ -198,7 +198,7 @@ def _normalisation(data: LightningDataModule) -> dict[str, tuple[float, ...]] | 
     except (TypeError, ValueError, KeyError, AttributeError):
         raise BadInput(
             f"`normalisation` of `{_path_of(data)}` must hold `mean` and `std`, a number for each channel, "
-            f"but is {said!r:.80}"
+            f"but is {shown(said, 80)}"
         ) from None
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from invnas.architecture import Architecture
-from invnas.errors import BadInput, nearest
+from invnas.errors import BadInput, nearest, shown
 from invnas.facts import DataFacts
 from invnas.files import read_json
 from invnas.head import Head
@@ -91,7 +91,7 @@ def read(folder: Path) -> Description:
         if key not in data and key != "task":  # younger than the format
             raise BadInput(f"the key '{key}' is missing in '{path}'")
     for key, problem in _problems(data):
-        raise BadInput(f"`{key}` in '{path}' must be {problem}, but is {data[key]!r:.60}")
+        raise BadInput(f"`{key}` in '{path}' must be {problem}, but is {shown(data[key], 60)}")
     names = data["class_names"]
     return Description(
         **{
@@ -146,7 +146,7 @@ def describe(
     sums = checksum(plain)
     description = Description(__version__, FORMAT, plain, sums, input_shape, classes, class_names, sha256, task)
     for key, problem in _problems(vars(description)):
-        raise BadInput(f"`{key}` must be {problem}, but is {vars(description)[key]!r:.60}")
+        raise BadInput(f"`{key}` must be {problem}, but is {shown(vars(description)[key], 60)}")
     return description
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from invnas.errors import BadInput
+from invnas.errors import BadInput, shown
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Window:
     def __post_init__(self) -> None:
         for name, least in (("kernel_size", 1), ("stride", 1), ("dilation", 1), ("padding", 0)):
             if getattr(self, name) < least:
-                raise BadInput(f"`{name}` must be at least {least}, but got {getattr(self, name)}")
+                raise BadInput(f"`{name}` must be at least {least}, but got {shown(getattr(self, name))}")
 
     @property
     def taps(self) -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from invnas.choice import Decisions
-from invnas.errors import BadInput
+from invnas.errors import BadInput, shown
 from invnas.objective import Objective
 from invnas.pareto import non_dominated
 from invnas.search.pool import Key, key_of
@@ -49,7 +49,7 @@ class Evolution:
     def __init__(self, space: Space, objectives: Sequence[Objective], seed: int = 0, population: int = 16) -> None:
         if not isinstance(population, int) or population < 2:
             raise BadInput(
-                f"`population` of the evolution must be a whole number of at least 2, but got {population!r}"
+                f"`population` of the evolution must be a whole number of at least 2, but got {shown(population)}"
             )
         self._space, self._objectives, self._draws = space, objectives, Draws(seed)
         self._population = population

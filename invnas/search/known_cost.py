@@ -15,7 +15,7 @@ from scipy.special import ndtr
 from threadpoolctl import ThreadpoolController
 
 from invnas.choice import Decisions
-from invnas.errors import BadInput
+from invnas.errors import BadInput, shown
 from invnas.objective import COSTS, Objective
 from invnas.pareto import non_dominated
 from invnas.search.gain import Boxes, expected_gain, free_boxes
@@ -65,9 +65,9 @@ class KnownCost:
         numbers: Callable[[Decisions], Sequence[float]] = lambda decisions: (),
     ) -> None:
         if not isinstance(start, int) or start < _LEAST:
-            raise BadInput(f"`start` of known-cost must be a whole number of at least {_LEAST}, but got {start!r}")
+            raise BadInput(f"`start` of known-cost must be a whole number of at least {_LEAST}, but got {shown(start)}")
         if not isinstance(floor, int | float) or not 0 <= floor <= 1:
-            raise BadInput(f"`floor` of known-cost must lie in 0 to 1, but got {floor!r}")
+            raise BadInput(f"`floor` of known-cost must lie in 0 to 1, but got {shown(floor)}")
         self._objectives, self._start, self._floor = tuple(objectives), start, floor
         self._pool = Pool(space, seed, numbers)
         self._first = StratifiedSampler(space, objectives, seed, self._pool)
