@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,15 @@ class Manifest:
         experiment: What was asked.
         facts: The images as they were found when the run was made.
         environment: Versions and hardware, as text or plain data by name.
+        ends: Where the space ends, worst and best by the name of a cost: the box of a hypervolume; empty in runs of an
+            older version until they are resumed.
         invnas: Version that made the run.
     """
 
     experiment: Experiment
     facts: DataFacts
     environment: Mapping[str, Any]
+    ends: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     invnas: str = __version__
 
     def to_dict(self) -> dict[str, Any]:
@@ -41,6 +44,7 @@ class Manifest:
             "experiment": self.experiment.to_dict(),
             "data": self.facts.to_dict(),
             "environment": dict(self.environment),
+            "ends": {name: list(ends) for name, ends in self.ends.items()},
         }
 
     @classmethod
@@ -65,7 +69,13 @@ class Manifest:
                 experiment=Experiment.from_dict(data["experiment"]),
                 facts=DataFacts.from_dict(data["data"]),
                 environment=dict(data["environment"]),
+                ends={str(name): _two(ends) for name, ends in data.get("ends", {}).items()},
                 invnas=str(data["invnas"]),
             )
         except (ValueError, ArithmeticError, KeyError, TypeError, AttributeError, BadInput) as error:
             raise BadInput(f"{path} is malformed: {type(error).__name__}: {error}") from None
+
+
+def _two(ends: Any) -> tuple[float, float]:
+    worst, best = ends
+    return float(worst), float(best)

@@ -33,8 +33,9 @@ class Objective:
         direction: Which way is better.
         unit: "share" (0 to 1, printed in per cent), "count", "bytes", "ms" or "number".
         log: Whether its steps are ratios: twice as cheap is the same step at every size.
-        worst: The end of its axis in a hypervolume; None: the worst that was seen, or its cap.
-        best: The other end; None: the best that was seen.
+        worst: The end of its axis in a hypervolume where no cap is; None: of a counted cost the dearest of the space,
+            else the worst of the first trials, so that no two runs compare.
+        best: The other end; None: the cheapest of the space, else the best of the first trials.
         source: "learned" (by training), "counted" (exact before training) or "metered" (measured before training).
         of_images: Whether it is a share of the validation images, so that chance alone spreads it as counts are.
     """
@@ -154,7 +155,9 @@ def count(value: float) -> str:
 MACS = Objective("macs", "FLOPs", "FLOPs of one image (multiply-adds)")
 PARAMETERS = Objective("parameters", "parameters", "Parameters")
 ACTIVATION_BYTES = Objective("activation_bytes", "activations", "Peak activation memory of one image", unit="bytes")
-LATENCY = Objective("latency_ms", "latency", "Latency of one image", unit="ms", source="metered")
+LATENCY = Objective(
+    "latency_ms", "latency", "Latency of one image", unit="ms", worst=1000.0, best=0.01, source="metered"
+)
 
 #: What a network costs: the same for every task.
 COSTS = (MACS, PARAMETERS, ACTIVATION_BYTES, LATENCY)

@@ -1,8 +1,8 @@
 """Which trials are worth having: dominance, the front, its knee, and the hypervolume it covers. Needs numpy only.
 
 Every number is mapped to a *gain*, more of which is better, before it is compared: on a logarithm where its objective
-says so, because twice as cheap is the same step at every size. A `Box` scales gains to 0 (worst) .. 1 (best); two runs
-whose hypervolume is to be compared must be given the same box.
+says so, because twice as cheap is the same step at every size. A `Box` scales gains to 0 (worst) .. 1 (best); fronts
+whose hypervolume is to be compared must be given the same box: `reference.fixed_box` is that of all runs of a question.
 """
 
 from __future__ import annotations
@@ -138,12 +138,10 @@ class RunningFront:
 
     Args:
         objectives: The axes.
-        caps: Largest cost allowed, for the box of the hypervolume.
     """
 
-    def __init__(self, objectives: Objectives, caps: Caps | None = None) -> None:
-        self._objectives, self._caps = objectives, caps
-        self._ends: list[Trial] = []
+    def __init__(self, objectives: Objectives) -> None:
+        self._objectives = objectives
         self.trials: tuple[Trial, ...] = ()
         self.seen = 0
 
@@ -152,15 +150,6 @@ class RunningFront:
         if trials:
             self.seen += len(trials)
             self.trials = front((*self.trials, *trials), self._objectives)
-            candidates = (*self._ends, *trials)
-            values = values_of(candidates, self._objectives)
-            self._ends = [candidates[i] for i in {*values.argmin(axis=0), *values.argmax(axis=0)}]
-
-    @property
-    def hypervolume(self) -> float:
-        """The share of the box of all that was seen."""
-        seen = box(self._ends, self._objectives, self._caps)
-        return hypervolume(values_of(self.trials, self._objectives), self._objectives, seen)
 
 
 def knee(trials: Sequence[Trial], objectives: Objectives) -> Trial:
@@ -186,7 +175,7 @@ def knee(trials: Sequence[Trial], objectives: Objectives) -> Trial:
 
 
 def box(trials: Sequence[Trial], objectives: Objectives, caps: Caps | None = None) -> Box:
-    """Return the box of some trials: an axis has the ends its objective states, else its cap, else what was seen.
+    """Return the box of some trials: an axis ends at its cap, as its objective states, else with what was seen.
 
     Args:
         trials: Trials, perhaps of several runs that are to be compared.
@@ -194,16 +183,13 @@ def box(trials: Sequence[Trial], objectives: Objectives, caps: Caps | None = Non
         caps: Largest cost allowed; taken as worst, seen or not.
     """
     complete = [trial for trial in trials if trial.state == "complete"]
-    if not complete:
-        return Box((0.0,) * len(objectives), (1.0,) * len(objectives))
-    return _stated(_seen(values_of(complete, objectives), objectives), objectives, caps)
-
-
-def _stated(seen: Box, objectives: Objectives, caps: Caps | None) -> Box:
+    seen = Box((0.0,) * len(objectives), (1.0,) * len(objectives))
+    if complete:
+        seen = _seen(values_of(complete, objectives), objectives)
     worst, best = list(seen.worst), list(seen.best)
     for i, objective in enumerate(objectives):
         cap = caps.limits.get(objective.name) if caps is not None else None
-        worst[i] = next(end for end in (objective.worst, cap, worst[i]) if end is not None)
+        worst[i] = next(end for end in (cap, objective.worst, worst[i]) if end is not None)
         best[i] = best[i] if objective.best is None else objective.best
     return Box(tuple(worst), tuple(best))
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invnas.architecture import Architecture
 from invnas.engine.signals import stopped_by_signals
-from invnas.errors import DiskFailed, disk_failure
+from invnas.errors import DiskFailed, InvnasError, disk_failure
 from invnas.experiment import Experiment
 from invnas.measurement import PHASES, Cost, Phase, Trial
 from invnas.messages import Engine
@@ -26,7 +26,7 @@ from invnas.search.proposer import Meter
 from invnas.search.references import references
 from invnas.search.samplers import make_sampler
 from invnas.search.status_file import StatusFile
-from invnas.space_check import Price
+from invnas.space_check import Price, ends_of
 from invnas.stopping import halving_of
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def continue_run(run: Run, quiet: bool, cluster: Cluster | None, only: Phase | N
     from invnas.engine.images import images_of
 
     with stopped_by_signals(), _disk_failures(run.folder), run.locked():
+        _bound(run)
         phases = [phase for phase in PHASES if only in (None, phase)]
         choosing = run.experiment.baselines and "reference" in phases
         wanted = phases_of(run)
@@ -74,6 +75,14 @@ def continue_run(run: Run, quiet: bool, cluster: Cluster | None, only: Phase | N
         finally:
             engine.close()
     return run
+
+
+def _bound(run: Run) -> None:
+    """Record where the space ends, once in the life of a run: the box of its hypervolume."""
+    counted = [axis.name for axis in run.experiment.axes if axis.source == "counted"]
+    if counted and not run.manifest.ends:
+        with suppress(InvnasError):  # nothing valid: the search will say why
+            run.bound(ends_of(run.space, _price(run), counted))
 
 
 def _choose_references(run: Run, engine: Engine) -> None:
@@ -166,7 +175,9 @@ def _phase(run: Run, engine: Engine, phase: Phase, wanted: int, quiet: bool) -> 
     # Another seed: a random search and its baseline shall not draw the same architectures.
     uniform = replace(experiment, sampler="random", sampler_args={}, warm_start=None, seed=experiment.seed + 1)
     asked = experiment if phase == "search" else uniform
-    view = LiveView(wanted, experiment.axes, mine, caps=experiment.caps, title=title, quiet=quiet)
+    view = LiveView(
+        wanted, experiment.axes, mine, caps=experiment.caps, ends=run.manifest.ends, title=title, quiet=quiet
+    )
     with view, StatusFile(run.folder, view.board):
         outcome = search(
             run.space,

@@ -143,6 +143,7 @@ def _beyond(run: Run) -> Beyond:
         sizes=sizes(facts.counts, facts.origins),
         images=facts.counts.get("validation"),
         ended="" if run.ended is None else run.ended[1],
+        ends=run.manifest.ends,
     )
     if not run.trusted:
         return found

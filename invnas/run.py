@@ -24,7 +24,8 @@ from invnas.lock import holding
 from invnas.manifest import Manifest
 from invnas.measurement import Cost, Measurement, Phase, Trial
 from invnas.messages import Job, SpaceSource
-from invnas.pareto import front
+from invnas.pareto import Box, front
+from invnas.reference import fixed_box
 from invnas.search.believe import believe
 from invnas.search.halving import promising
 from invnas.search.journal import Journal, cut_torn_line
@@ -336,6 +337,16 @@ class Run:
         """
         path = self.folder / "ended.json"
         return read_as(path, lambda found: (int(found["trials"]), str(found["reason"]))) if path.is_file() else None
+
+    @property
+    def box(self) -> Box:
+        """The range in which the hypervolume of this run is a share; no trial moves it."""
+        return fixed_box(self.trials("search"), self.experiment.axes, self.experiment.caps, self._manifest.ends)
+
+    def bound(self, ends: Mapping[str, tuple[float, float]]) -> None:
+        """Record where the space ends: worst and best by the name of a cost."""
+        self._manifest = replace(self._manifest, ends=dict(ends))
+        self.place(self.experiment)
 
     def place(self, experiment: Experiment) -> None:
         """Write the settings of the experiment anew: it goes on elsewhere, or further."""

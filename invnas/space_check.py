@@ -6,7 +6,7 @@ import random
 import re
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,11 +24,17 @@ Priced = tuple[Decisions, Architecture, Cost]
 #: Spaces up to this size are priced completely instead of being sampled or descended.
 _SMALL = 2_000
 _STARTS = 3
-# Draws without a gain after which a descent has arrived.
-_PATIENCE = 500
+# Draws without a gain after which a descent has arrived; fewer where nobody is told an exact smallest.
+_PATIENCE, _BRIEF = 500, 150
 
 
-def smallest(space: Space, price: Price, seed: int = 0, key: Callable[[Cost], float] | None = None) -> Priced:
+def smallest(
+    space: Space,
+    price: Price,
+    seed: int = 0,
+    key: Callable[[Cost], float] | None = None,
+    patience: int = _PATIENCE,
+) -> Priced:
     """Return the cheapest valid architecture: exactly in a small space, else the best of several descents.
 
     A descent draws one part of the architecture anew, again and again, for as long as that makes it cheaper.
@@ -38,6 +44,7 @@ def smallest(space: Space, price: Price, seed: int = 0, key: Callable[[Cost], fl
         price: What an architecture costs.
         seed: Seed of the starts of the descents.
         key: What cheap means; multiply-adds, then parameters by default.
+        patience: Draws without a gain after which a descent has arrived.
 
     Raises:
         BadInput: If no architecture of the space is valid.
@@ -54,7 +61,8 @@ def smallest(space: Space, price: Price, seed: int = 0, key: Callable[[Cost], fl
     starts = [found for _ in range(_STARTS) if (found := _priced(space, price, _following(space.sample(rng)[0])))]
     if not starts:
         raise BadInput(f"no architecture of the space {space.name} is valid: {_why_invalid(space, price, rng)}")
-    return min((_descend(space, price, start, rng, rank) for start in starts), key=lambda priced: rank(priced[2]))
+    ends = [_descend(space, price, start, rng, rank, patience) for start in starts]
+    return min(ends, key=lambda priced: rank(priced[2]))
 
 
 def smallest_within(space: Space, price: Price, caps: Caps, seed: int = 0) -> Priced:
@@ -69,9 +77,31 @@ def smallest_within(space: Space, price: Price, caps: Caps, seed: int = 0) -> Pr
     return found
 
 
-def _descend(space: Space, price: Price, best: Priced, rng: random.Random, rank: Callable[[Cost], float]) -> Priced:
+def ends_of(space: Space, price: Price, names: Iterable[str]) -> dict[str, tuple[float, float]]:
+    """Return the dearest and the cheapest of a space by the name of the cost, as far as brief descents find them.
+
+    The draws have a seed of their own, so that all runs on a space have the same ends.
+
+    Args:
+        space: Where to look.
+        price: What an architecture costs.
+        names: Costs that are counted.
+
+    Raises:
+        BadInput: If no architecture of the space is valid.
+    """
+
+    def end(name: str, sign: float) -> float:
+        return smallest(space, price, key=lambda cost: sign * cost[name], patience=_BRIEF)[2][name]
+
+    return {name: (end(name, -1.0), end(name, 1.0)) for name in names}
+
+
+def _descend(
+    space: Space, price: Price, best: Priced, rng: random.Random, rank: Callable[[Cost], float], patience: int
+) -> Priced:
     misses = 0
-    while misses < _PATIENCE:
+    while misses < patience:
         # A part of the tree, from the whole network down to one decision: a width and the groups that must divide it
         # have to change together.
         names = rng.choice(list(best[0])).split(".")

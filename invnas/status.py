@@ -13,7 +13,7 @@ from typing import Any
 from invnas.errors import BadInput
 from invnas.lock import holder_of
 from invnas.measurement import State, Trial
-from invnas.pareto import box, hypervolume, values_of
+from invnas.pareto import hypervolume, values_of
 from invnas.run import Run
 from invnas.search.board import Running, Standing, finish_words
 from invnas.search.status_file import StatusFile
@@ -38,7 +38,7 @@ class Status:
         failures: Number and reason of the failed trials.
         front: Architectures on the front of the search, by what is believed of them.
         observed_front: Those on the front by what was measured.
-        hypervolume: The share that the front covers of the box of what was seen so far.
+        hypervolume: The share that the front covers of the box of the run, which no trial moves.
         believed: Whether there were enough trials to believe anything but what was measured.
         note: Why less is known than could be; empty otherwise.
     """
@@ -163,6 +163,7 @@ def status_of(run: Run) -> Status:
         note = f"the search was ended, {run.ended[1]}"
     known = {one.trial: one for one in (said.running if said is not None else ())}
     front, axes, belief = run.front(), experiment.axes, run.belief
+    covered = hypervolume(values_of(belief.of(front), axes), axes, run.box)
     return Status(
         run=str(run.folder),
         wanted=experiment.trials,
@@ -174,7 +175,7 @@ def status_of(run: Run) -> Status:
         failures=tuple((trial.number, trial.reason) for trial in trials if trial.state == "failed"),
         front=len(front),
         observed_front=len(run.front(observed=True)),
-        hypervolume=hypervolume(values_of(belief.of(front), axes), axes, box(belief.of(trials), axes, experiment.caps)),
+        hypervolume=covered,
         believed=belief.known,
         note=note,
     )

@@ -15,7 +15,7 @@ from invnas.caps import Caps
 from invnas.errors import BadInput, InvalidArchitecture
 from invnas.measurement import Cost
 from invnas.space import Space, load_space
-from invnas.space_check import check_space, smallest
+from invnas.space_check import check_space, ends_of, smallest
 
 
 def own(tmp_path: Path, source: str) -> Space:
@@ -103,3 +103,16 @@ def test_caps_refuse_exactly_what_exceeds_them(cost: Cost, max_macs: int | None,
     )
     assert (caps.reason(cost) is not None) == over == (caps.excess(cost) > 1)
     assert bool(str(caps)) == (max_macs is not None or max_parameters is not None)
+
+
+def test_ends_of_a_small_space_are_exact_and_those_of_a_large_one_hold_its_draws(tmp_path: Path) -> None:
+    space = own(tmp_path, SMALL)
+    costs = [price(found) for _, found in space.enumerate()]
+    macs = [cost.macs for cost in costs]
+    parameters = [cost.parameters for cost in costs]
+    expected = {"macs": (max(macs), min(macs)), "parameters": (max(parameters), min(parameters))}
+    assert ends_of(space, price, ("macs", "parameters")) == expected
+    digits, rng = load_space("digits"), random.Random(0)
+    (worst, best) = ends_of(digits, price, ("macs",))["macs"]
+    assert all(best <= price(digits.sample(rng)[1]).macs <= worst for _ in range(100))
+    assert ends_of(digits, price, ("macs",)) == {"macs": (worst, best)}

@@ -12,7 +12,16 @@ from invnas.belief import Belief, Estimate, Outlook
 from invnas.experiment import Experiment
 from invnas.measurement import State, Trial
 from invnas.objective import MACS, Objective
-from invnas.pareto import Box, box, epochs_over_trials, front, hypervolume_over_trials, knee
+from invnas.pareto import (
+    Box,
+    epochs_over_trials,
+    front,
+    hypervolume,
+    hypervolume_over_trials,
+    knee,
+    values_of,
+)
+from invnas.reference import Ends, fixed_box, unfixed
 from invnas.report.answers import Chance, Comparison, chance, comparisons
 from invnas.report.point import Point
 from invnas.report.references import luck_of
@@ -33,6 +42,7 @@ class Beyond:
         sizes: How many images trained, validated and tested, in words.
         images: Validation images; None where nobody counted them.
         ended: Why the search ended before it had its trials; empty where it did not.
+        ends: Where the space ends, worst and best by the name of a cost.
     """
 
     outlook: Outlook = field(default_factory=Outlook)
@@ -41,6 +51,7 @@ class Beyond:
     sizes: str = ""
     images: int | None = None
     ended: str = ""
+    ends: Ends = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -57,9 +68,11 @@ class ReportData:
         observed_front: That of what was measured.
         baseline_front: The front of the random baseline, cheapest first; empty without one.
         knee: The best compromise on the front.
-        box: The range in which a hypervolume is a share.
-        hypervolume: Share after each finished trial of the search.
-        baseline_hypervolume: Share after each finished trial of the random baseline.
+        box: The range in which a hypervolume is a share; no trial moves it.
+        hypervolume: Share after each finished trial of the search, as measured: no later trial changes it.
+        baseline_hypervolume: Share after each finished trial of the random baseline, likewise.
+        covered: The share that the front covers, as believed.
+        baseline_covered: That of the front of the random baseline.
         epochs: Epochs spent in all after each finished trial of the search.
         baseline_epochs: Epochs spent in all after each finished trial of the random baseline, as if it had trained what
             the search had measured before.
@@ -86,6 +99,8 @@ class ReportData:
     box: Box
     hypervolume: tuple[float, ...]
     baseline_hypervolume: tuple[float, ...]
+    covered: float
+    baseline_covered: float
     epochs: tuple[int, ...]
     baseline_epochs: tuple[int, ...]
     stopped: tuple[Trial, ...]
@@ -118,6 +133,11 @@ class ReportData:
     def objectives(self) -> tuple[Objective, ...]:
         """The objectives of the search."""
         return self.experiment.axes
+
+    @property
+    def unfixed(self) -> tuple[Objective, ...]:
+        """The axes of the box of which another run has other ends."""
+        return unfixed(self.objectives, self.experiment.caps, self.beyond.ends)
 
     @property
     def learned(self) -> tuple[Objective, ...]:
@@ -202,9 +222,9 @@ def collect(
     fronts = [belief.front(some, objectives) for some in (search, baseline)]
     points = _points(trials, {trial.number for some in fronts for trial in some}, tested or {}, belief)
     observed = front(search, objectives)
-    believed, theirs, everything = belief.of(search), belief.of(baseline), belief.of(trials)
-    # One box for both, so that search and baseline are comparable.
-    shared = box(everything, objectives, experiment.caps)
+    # One box for all, so that search and baseline, runs and moments are comparable.
+    shared = fixed_box(search, objectives, experiment.caps, beyond.ends)
+    covered = [hypervolume(values_of(belief.of(one), objectives), objectives, shared) for one in fronts]
     made = ReportData(
         name=name,
         created=(created or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC"),
@@ -214,10 +234,12 @@ def collect(
         front=tuple(points[trial.number] for trial in fronts[0]),
         observed_front=tuple(points[trial.number] for trial in observed),
         baseline_front=tuple(points[trial.number] for trial in fronts[1]),
-        knee=points[knee(believed, objectives).number] if fronts[0] else None,
+        knee=points[knee(belief.of(search), objectives).number] if fronts[0] else None,
         box=shared,
-        hypervolume=tuple(hypervolume_over_trials(believed, objectives, shared).tolist()),
-        baseline_hypervolume=tuple(hypervolume_over_trials(theirs, objectives, shared).tolist()),
+        hypervolume=tuple(hypervolume_over_trials(search, objectives, shared).tolist()),
+        baseline_hypervolume=tuple(hypervolume_over_trials(baseline, objectives, shared).tolist()),
+        covered=covered[0],
+        baseline_covered=covered[1],
         epochs=tuple(epochs_over_trials(search).tolist()),
         baseline_epochs=tuple(epochs_over_trials(baseline).tolist()),
         stopped=_in_state("stopped", trials),

@@ -13,6 +13,7 @@ from invnas.errors import MissingExtra
 from invnas.features import chosen
 from invnas.measurement import MAC_CONVENTION
 from invnas.objective import HYPERVOLUME, Objective
+from invnas.reference import FIRST
 from invnas.report import html_belief, html_tables
 from invnas.report.collect import ReportData
 from invnas.report.drawing import drawing_of
@@ -126,15 +127,16 @@ def _figures(data: ReportData) -> str:
         learned, spent = data.headline
         best = max(data.front, key=lambda point: learned.sign * point.standing(learned))
         how = "believed" if learned in data.belief.objectives else "on validation"
+        believed = ", believed" if data.belief.known else ""
         shown += [
             (f"best {learned.label} {how} (trial {best.number})", _with_band(best, learned)),
             (f"{learned.label} of the knee (trial {data.knee.number})", _with_band(data.knee, learned)),
             (f"{spent.label} of the knee", data.knee.shown(spent)),
             ("architectures on the front", str(len(data.front))),
-            ("hypervolume of the search", HYPERVOLUME.show(data.hypervolume[-1])),
+            (f"hypervolume of the front{believed}", HYPERVOLUME.show(data.covered)),
         ]
         if data.baseline_hypervolume:
-            shown.append(("hypervolume of the random baseline", HYPERVOLUME.show(data.baseline_hypervolume[-1])))
+            shown.append((f"that of the random baseline{believed}", HYPERVOLUME.show(data.baseline_covered)))
     return "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in shown)
 
 
@@ -192,12 +194,22 @@ def _hypervolume(data: ReportData) -> str:
         return html_tables.empty("No trial is complete, so nothing is covered yet.")
     pairs = zip(data.objectives, data.box.worst, data.box.best, strict=True)
     edges = "; ".join(f"{axis.label} from {axis.show(worst)} to {axis.show(best)}" for axis, worst, best in pairs)
-    how = ", by what is believed now" if data.belief.known else ""
+    believed = (
+        f" As believed now, the front of the search covers {HYPERVOLUME.show(data.covered)}."
+        if data.belief.known
+        else ""
+    )
+    others = " and ".join(axis.label for axis in data.unfixed)
+    fixed = (
+        f"The ends of {others} are those of the first {FIRST} complete trials, since nothing else is known of them: "
+        "another run has another box. "
+        if others
+        else "It is the same for all runs of this question on this space, however long they are. "
+    )
     baseline = "" if data.baseline_hypervolume else " This run has no random baseline to compare with."
     note = (
-        f"Share of a box that the front dominates{how}, costs on a logarithm. It is no accuracy. The box is that of "
-        f"what this run has seen so far: {edges} (worst to best); when the run goes on it may grow, so shares of "
-        "different moments or runs are not to be compared. "
+        "Share of a box that the front dominates after each trial, by what single trainings measured, costs on a "
+        f"logarithm. It is no accuracy.{believed} The box goes from worst to best: {edges}; no trial moves it. {fixed}"
         "A failed or stopped trial counts as a trial and adds nothing; its epochs count, and one that continues a "
         f"stopped one counts the epochs it adds.{baseline}"
     )

@@ -10,7 +10,8 @@ from invnas.belief import Belief
 from invnas.caps import Caps
 from invnas.measurement import Trial
 from invnas.objective import Objective
-from invnas.pareto import RunningFront
+from invnas.pareto import RunningFront, hypervolume, values_of
+from invnas.reference import Ends, fixed_box
 from invnas.search.believe import believe
 from invnas.search.board import Board, finish_words
 from invnas.search.events import Advanced, Event, Failed, Finished, Stopped
@@ -33,6 +34,7 @@ class LiveView:
         objectives: The axes of the front.
         found: Trials of this phase known before.
         caps: Largest cost, for the hypervolume.
+        ends: Where the space ends, likewise.
         title: What runs, such as "search".
         quiet: Show nothing.
         console: Where to show it; standard error by default.
@@ -48,6 +50,7 @@ class LiveView:
         found: Sequence[Trial] = (),
         *,
         caps: Caps | None = None,
+        ends: Ends | None = None,
         title: str = "search",
         quiet: bool = False,
         console: Console | None = None,
@@ -57,7 +60,8 @@ class LiveView:
 
         self.board = Board(trials, found, title)
         self._objectives, self._title, self._quiet = objectives, title, quiet
-        self._front = RunningFront(objectives, caps)
+        self._front = RunningFront(objectives)
+        self._caps, self._ends = caps, ends
         self._front.add([trial for trial in found if trial.state == "complete"])
         self._table: Any = None
         self._believed = _Believed(objectives, found)
@@ -141,11 +145,13 @@ class LiveView:
         belief, new = self._believed.now()
         if self._table is not None and not new:  # drawn twice a second, changed once a trial
             return self._table
-        measured, share = self._front.trials, self._front.hypervolume
+        measured, complete = self._front.trials, self._believed.complete
         points, how = measured, ""
         if belief.known:
-            points = belief.front(self._believed.complete, self._objectives)
+            points = belief.front(complete, self._objectives)
             how = f" as believed, {len(measured)} as measured"
+        reference = fixed_box(complete, self._objectives, self._caps, self._ends)
+        share = hypervolume(values_of(belief.of(points), self._objectives), self._objectives, reference)
         table = Table(
             title=f"front: {len(points)} of {self._front.seen}{how}, hypervolume {share:.3f}", title_justify="left"
         )

@@ -124,8 +124,9 @@ def test_sizes_of_splits_seeds_and_what_was_retrained_stand_on_the_page(page: st
 
 def test_a_hypervolume_is_never_printed_in_per_cent_and_its_box_has_a_name(data: ReportData, page: str) -> None:
     assert HYPERVOLUME.show(0.777) == "0.777"
-    assert f"hypervolume of the search {data.hypervolume[-1]:.4g}" in page
-    assert "The box is that of what this run has seen so far" in page
+    assert f"hypervolume of the front, believed {data.covered:.4g}" in page
+    assert f"As believed now, the front of the search covers {data.covered:.4g}." in page
+    assert "no trial moves it. The ends of FLOPs are those of the first 8 complete trials" in page
     assert max(max(trace["y"]) for trace in figures(data)["plot-hypervolume"]["data"]) <= 1
 
 
