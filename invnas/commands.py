@@ -163,14 +163,14 @@ def resume_search(
 
 
 def confirm_front(run_dir: str | Path, seeds: int = 2, *, quiet: bool = False) -> Confirmation:
-    """Train the members of a front with further seeds, and say which of its differences hold.
+    """Train the members of a front and its references with further seeds, and say which differences hold.
 
     A seed decides first weights, order and augmentation; images, split and recipe are those of the search. What is
     trained is added to the record; what it has is not trained again, and a call that was interrupted goes on.
 
     Args:
         run_dir: The run folder.
-        seeds: How many further seeds each member of the front shall have.
+        seeds: How many further seeds each member of the front, and each reference, shall have.
         quiet: Show no progress.
 
     Raises:
@@ -198,7 +198,13 @@ def confirm_front(run_dir: str | Path, seeds: int = 2, *, quiet: bool = False) -
         with run.locked():
             members = run.confirm(seeds)  # what further seeds say may move the front
         continue_run(run, quiet, cluster, only="confirm")
-    return confirmation(members, run.trials(), learned)
+    known = {trial.architecture.fingerprint for trial in members}
+    compared = [
+        trial
+        for trial in run.trials("reference")
+        if trial.state == "complete" and trial.architecture.fingerprint not in known
+    ]
+    return confirmation(members, run.trials(), learned, compared)
 
 
 def _placed(experiment: Experiment, placed: Mapping[str, Any]) -> Experiment:

@@ -1,4 +1,4 @@
-"""What further seeds say of a front: how good its members are when nobody chose the seed, and which differences hold.
+"""What further seeds say of a front and its references: how good they are when nobody chose the seed, and what holds.
 
 Who was chosen because one seed did well was in part lucky. So the seed of the search is left out here: means and
 differences are those of the further seeds alone, and what the search saw is only set beside them.
@@ -39,6 +39,11 @@ class Repeated:
         """Mean of the further seeds; NaN without any."""
         return statistics.fmean(self.values) if self.values else math.nan
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        mean = self.mean if self.values else None
+        return {"trial": self.trial.number, "first": self.first, "values": list(self.values), "mean": mean}
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -70,14 +75,16 @@ class Confirmation:
     Attributes:
         objective: What was learned.
         members: The members of the front, cheapest first.
-        deviation: Standard deviation between seeds that the members share; None where no member has two seeds.
+        deviation: Standard deviation between seeds that all of them share; None where none has two seeds.
         differences: Each member of which further seeds are known against the next cheaper one.
+        references: What the front is compared with, cheapest first.
     """
 
     objective: Objective
     members: tuple[Repeated, ...]
     deviation: float | None
     differences: tuple[Difference, ...]
+    references: tuple[Repeated, ...] = ()
 
     @property
     def optimism(self) -> float | None:
@@ -89,15 +96,8 @@ class Confirmation:
         """Return plain JSON data."""
         return {
             "objective": self.objective.name,
-            "members": [
-                {
-                    "trial": one.trial.number,
-                    "first": one.first,
-                    "values": list(one.values),
-                    "mean": one.mean if one.values else None,
-                }
-                for one in self.members
-            ],
+            "members": [one.to_dict() for one in self.members],
+            "references": [one.to_dict() for one in self.references],
             "deviation": self.deviation,
             "optimism": self.optimism,
             "differences": [
@@ -111,27 +111,33 @@ class Confirmation:
         }
 
 
-def confirmation(front: Sequence[Trial], trials: Sequence[Trial], objective: Objective) -> Confirmation:
+def confirmation(
+    front: Sequence[Trial], trials: Sequence[Trial], objective: Objective, references: Sequence[Trial] = ()
+) -> Confirmation:
     """Return what the further seeds in a record say of a front.
 
     Args:
         front: Its members, cheapest first.
         trials: All trials of the run.
         objective: What was learned.
+        references: What the front is compared with, complete.
     """
     values: dict[str, list[float]] = {}
     for trial in trials:
         found = trial.value(objective.name)
         if trial.phase == "confirm" and trial.state == "complete" and found is not None:
             values.setdefault(trial.architecture.fingerprint, []).append(found)
-    members = tuple(
-        Repeated(trial, trial.values([objective])[0], tuple(values.get(trial.architecture.fingerprint, ())))
-        for trial in front
+    members, compared = (
+        tuple(
+            Repeated(trial, trial.values([objective])[0], tuple(values.get(trial.architecture.fingerprint, ())))
+            for trial in some
+        )
+        for some in (front, sorted(references, key=lambda trial: (trial.cost.macs, trial.number)))
     )
-    deviation, freedom = _spread([one.values for one in members])
+    deviation, freedom = _spread([one.values for one in (*members, *compared)])
     known = [one for one in members if one.values]
     differences = tuple(_difference(*pair, objective, deviation, freedom) for pair in pairwise(known))
-    return Confirmation(objective, members, deviation, differences)
+    return Confirmation(objective, members, deviation, differences, compared)
 
 
 def _spread(groups: Sequence[Sequence[float]]) -> tuple[float | None, int]:

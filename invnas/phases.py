@@ -176,7 +176,14 @@ def _phase(run: Run, engine: Engine, phase: Phase, wanted: int, quiet: bool) -> 
     uniform = replace(experiment, sampler="random", sampler_args={}, warm_start=None, seed=experiment.seed + 1)
     asked = experiment if phase == "search" else uniform
     view = LiveView(
-        wanted, experiment.axes, mine, caps=experiment.caps, ends=run.manifest.ends, title=title, quiet=quiet
+        wanted,
+        experiment.axes,
+        mine,
+        caps=experiment.caps,
+        ends=run.manifest.ends,
+        front=run.trials("search") if phase in ("reference", "confirm") else None,
+        title=title,
+        quiet=quiet,
     )
     with view, StatusFile(run.folder, view.board):
         outcome = search(

@@ -301,7 +301,10 @@ class Run:
             self.extend(self.experiment.trials + 1)
 
     def confirm(self, seeds: int) -> tuple[Trial, ...]:
-        """Record trainings with further seeds as running, so that each member of the front has so many; return these.
+        """Record trainings with further seeds as running, so that members of the front and references have so many.
+
+        Returns:
+            The members.
 
         Raises:
             BadInput: If no trial is complete.
@@ -309,7 +312,8 @@ class Run:
         members = self.front()
         if not members:
             raise BadInput(f"no trial of {self.folder} is complete, so there is no front to confirm")
-        for trial in members:
+        compared = [trial for trial in self.trials("reference") if trial.state == "complete"]
+        for trial in {trial.architecture.fingerprint: trial for trial in (*compared, *members)}.values():
             mine = [t for t in self.trials("confirm") if t.architecture.fingerprint == trial.architecture.fingerprint]
             tried = {t.seed for t in mine}
             missing = seeds - sum(t.state != "failed" for t in mine)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from math import isfinite
 from typing import Any
 
 from invnas.errors import BadInput
 from invnas.lock import holder_of
-from invnas.measurement import State, Trial
+from invnas.measurement import PHASES, Phase, State, Trial
 from invnas.pareto import hypervolume, values_of
 from invnas.run import Run
 from invnas.search.board import Running, Standing, finish_words
@@ -40,6 +40,7 @@ class Status:
         observed_front: Those on the front by what was measured.
         hypervolume: The share that the front covers of the box of the run, which no trial moves.
         believed: Whether there were enough trials to believe anything but what was measured.
+        others: Trials by phase and state of the references and of further seeds; a phase without trials is left out.
         note: Why less is known than could be; empty otherwise.
     """
 
@@ -55,6 +56,7 @@ class Status:
     observed_front: int
     hypervolume: float
     believed: bool = False
+    others: Mapping[Phase, dict[State, int]] = field(default_factory=dict)
     note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -72,6 +74,8 @@ class Status:
             "wanted": self.wanted,
             "trials": self.search,
             "random_baseline": self.baseline,
+            "references": self.others.get("reference"),
+            "confirmation": self.others.get("confirm"),
             "running": [_plain(one) for one in self.running],
             "hosts": {} if standing is None else {host: list(found) for host, found in standing.places.items()},
             "gpus": 0 if standing is None else standing.gpus,
@@ -94,10 +98,9 @@ class Status:
     def _lines(self) -> Iterator[str]:
         standing, now = self.standing, time.time()
         yield f"{self.run}: {self._who()}"
-        for name, states in (("search", self.search), ("random baseline", self.baseline)):
-            if states is not None:
-                counted = ", ".join(f"{number} {state}" for state, number in states.items() if number)
-                yield f"{name}: {_finished(states)} of {self.wanted} trials done{f' ({counted})' if counted else ''}"
+        for phase, states, wanted in self._phases:
+            counted = ", ".join(f"{number} {state}" for state, number in states.items() if number)
+            yield f"{PHASES[phase]}: {_finished(states)} of {wanted} trials done{f' ({counted})' if counted else ''}"
         plural = "" if self.front == 1 else "s"
         measured = f" ({self.observed_front} as measured)" if self.believed else ""
         yield f"front: {self.front} architecture{plural}{measured}, hypervolume {self.hypervolume:.3f}"
@@ -111,10 +114,18 @@ class Status:
         if self.note:
             yield f"note: {self.note}"
 
+    @property
+    def _phases(self) -> Iterator[tuple[Phase, dict[State, int], int]]:
+        """The phases with their trials by state and how many there shall be."""
+        yield "search", self.search, self.wanted
+        if self.baseline is not None:
+            yield "random", self.baseline, self.wanted
+        for phase, states in self.others.items():
+            yield phase, states, sum(states.values())
+
     def _who(self) -> str:
         if self.holder is None:
-            asked = [self.search] + ([] if self.baseline is None else [self.baseline])
-            over = all(_finished(states) >= self.wanted for states in asked)
+            over = all(_finished(states) >= wanted for _, states, wanted in self._phases)
             return "done" if over else f"nobody is at it; continue with: invnas resume {self.run}"
         where = "" if self.standing is None else f" on {self.standing.host}"
         return f"process {self.holder}{where} is at it"
@@ -177,5 +188,6 @@ def status_of(run: Run) -> Status:
         observed_front=len(run.front(observed=True)),
         hypervolume=covered,
         believed=belief.known,
+        others={phase: _states(found) for phase in ("reference", "confirm") if (found := run.trials(phase))},
         note=note,
     )

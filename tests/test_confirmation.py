@@ -22,6 +22,7 @@ from invnas.measurement import Measurement, Phase, State, Trial
 from invnas.run import Run
 from invnas.space import Space
 from invnas.tasks.classification import TOP1
+from invnas.zoo import small_networks
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +128,26 @@ def test_each_member_gets_further_seeds_and_no_seed_twice(tmp_path: Path) -> Non
     assert set(seeds) == {trial.architecture.fingerprint for trial in members}
     assert seeds.pop(first.architecture.fingerprint) == [0, 1, 2]  # what follows the last seed there is; one failed
     assert all(found == [0, 1] for found in seeds.values())
+
+
+def test_references_get_further_seeds_like_the_front(tmp_path: Path) -> None:
+    small = small_networks()["small ResNet-8 x 0.5"]
+    run = make_run(tmp_path, trials=12)
+    with run.locked():
+        go(run)
+        first = run.front()[0]
+        for architecture, decisions in ((small, {}), (first.architecture, first.decisions), (small, {})):
+            trial = run.start(architecture, decisions, price(first.architecture), "reference")
+            run.finish(trial, Measurement({"top1": 0.5, "loss": 1.0}))
+        members = run.confirm(2)
+    further = Run.open(run.folder).trials("confirm")
+    mine = [trial for trial in further if trial.architecture == small]
+    assert [trial.seed for trial in mine] == [1, 2]
+    assert len(further) == 2 * (len(members) + 1)
+    told = [replace(trial, state="complete", measurement=Measurement({"top1": 0.4, "loss": 1.0})) for trial in mine]
+    found = confirmation(members, told, TOP1, run.trials("reference")[:1])
+    assert (found.references[0].first, found.references[0].values, found.deviation) == (0.5, (0.4, 0.4), 0.0)
+    assert found.to_dict()["references"] == [{"trial": 12, "first": 0.5, "values": [0.4, 0.4], "mean": 0.4}]
 
 
 def test_an_empty_run_has_no_front_to_confirm(tmp_path: Path) -> None:

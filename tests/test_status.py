@@ -110,6 +110,22 @@ def test_a_random_baseline_is_counted_beside_the_search(tmp_path: Path) -> None:
     assert "random baseline: 1 of 2 trials done (1 complete)" in found.lines()
 
 
+def test_references_and_further_seeds_are_counted(tmp_path: Path) -> None:
+    run = make_run(tmp_path, trials=2)
+    with run.locked():
+        go(run)
+        one, other = run.trials()
+        run.finish(run.start(one.architecture, one.decisions, one.cost, "reference"), measure(one))
+        run.start(other.architecture, other.decisions, other.cost, "reference")
+        run.start(one.architecture, one.decisions, one.cost, "confirm", seed=1)
+    found = status_of(run)
+    lines = list(found.lines())
+    assert "reference: 1 of 2 trials done (1 complete, 1 running)" in lines
+    assert "confirmation: 0 of 1 trials done (1 running)" in lines
+    assert "nobody is at it; continue" in lines[0]
+    assert (found.to_dict()["references"]["complete"], found.to_dict()["confirmation"]["running"]) == (1, 1)
+
+
 def test_of_an_interrupted_run_it_says_how_far_the_trials_were(tmp_path: Path) -> None:
     run = make_run(tmp_path, trials=2)
 

@@ -97,23 +97,28 @@ def resume(
 
 
 def confirm(run: str, *, seeds: int = 2, json: bool = False, quiet: bool = False) -> None:
-    """Train the front of a run with further seeds, and say which of its differences hold.
+    """Train the front of a run and its references with further seeds, and say which differences hold.
 
     Args:
         run: Folder of the run. A run folder is code: its space.py is executed.
-        seeds: How many further seeds each architecture of the front shall have; those it has are not trained again.
+        seeds: How many further seeds each architecture of the front, and each reference, shall have; those it has are
+            not trained again.
         json: Print the result as JSON.
         quiet: Show no progress.
     """
-    from invnas.cli.tables import print_confirmation, print_json
+    from invnas.cli.tables import print_confirmation, print_json, verdict_of
     from invnas.commands import confirm_front
+    from invnas.run import Run
 
     with _stoppable(run, f"invnas confirm {run} --seeds {seeds}"):
         found = confirm_front(run, seeds, quiet=quiet)
+    said = verdict_of(Run.open(run))
     if json:
-        print_json({"run": run, **found.to_dict()})
-    else:
-        print_confirmation(found)
+        print_json({"run": run, **found.to_dict(), "verdict": said or None})
+        return
+    print_confirmation(found)
+    if said:
+        print(said)
 
 
 def status(run: str, *, watch: bool = False, json: bool = False, trust: bool = False) -> None:

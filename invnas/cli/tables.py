@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from invnas.belief import Belief
 from invnas.caps import Caps
-from invnas.confirmation import Confirmation
+from invnas.confirmation import Confirmation, Repeated
 from invnas.measurement import CONVENTIONS, MAC_CONVENTION, Trial
 from invnas.objective import DASH, MACS, PARAMETERS, Objective
 from invnas.run import Run
@@ -137,7 +137,9 @@ def verdict_of(run: Run) -> str:
     from invnas.report.collect import collect
     from invnas.report.references import verdict
 
-    return verdict(collect(run.folder.name, run.experiment, run.trials(), {})) if run.trials("reference") else ""
+    if not run.trials("reference"):
+        return ""
+    return verdict(collect(run.folder.name, run.experiment, run.trials(), {}, belief=run.belief))
 
 
 def _band(belief: Belief, axis: Objective, trial: Trial) -> str:
@@ -180,14 +182,14 @@ def print_retrained(found: dict[str, Any]) -> None:
 
 def print_confirmation(found: Confirmation) -> None:
     """Print what further seeds measured, and what can be said of each step along the front."""
+    from invnas.report.references import name_of
+
     axis = found.objective
-    rows = [
-        [str(one.trial.number), one.trial.architecture.kind, MACS.exact(one.trial.value(MACS.name)),
-         axis.exact(one.first), axis.exact(one.mean), str(len(one.values))]
-        for one in found.members
-    ]  # fmt: skip
     head = ("trial", "kind", "MACs", f"{axis.label} in the search", "with further seeds", "seeds")
-    print_table(f"the front, {axis.label} on the validation images", head, rows, left=2)
+    _print_repeated(found, f"the front, {axis.label} on the validation images", head, lambda one: one.architecture.kind)
+    if found.references:
+        head = ("trial", "network", "MACs", f"{axis.label} at first", "with further seeds", "seeds")
+        _print_repeated(found, "the references", head, lambda one: name_of(one.architecture), found.references)
     if found.optimism is not None:
         print(f"the search saw them better by {axis.exact(found.optimism)} on average: who is chosen was also lucky")
     if found.deviation is None:
@@ -197,6 +199,22 @@ def print_confirmation(found: Confirmation) -> None:
     for one in found.differences:
         words = "holds" if one.holds else "cannot be told from none"
         print(f"trial {one.dearer} over {one.cheaper}: {one.gain:+.4f} +- {one.margin:.4f} (95 %): {words}")
+
+
+def _print_repeated(
+    found: Confirmation,
+    title: str,
+    head: Sequence[str],
+    name: Callable[[Trial], str],
+    some: Sequence[Repeated] | None = None,
+) -> None:
+    axis = found.objective
+    rows = [
+        [str(one.trial.number), name(one.trial), MACS.exact(one.trial.value(MACS.name)),
+         axis.exact(one.first), axis.exact(one.mean), str(len(one.values))]
+        for one in (found.members if some is None else some)
+    ]  # fmt: skip
+    print_table(title, head, rows, left=2)
 
 
 def print_space_check(check: SpaceCheck, caps: Caps) -> None:

@@ -50,7 +50,7 @@ class Comparison:
         unsure = "" if abs(self.gain) > self.margin else ", which cannot be told from none"
         return (
             f"At equal {cost.label} ({cost.show(self.low)} to {cost.show(self.high)}) the best hybrid {verdict} the "
-            f"best pure {self.kind} here: {_signed(self.gain, self.margin, learned)}{unsure} ({counted})."
+            f"best pure {self.kind} here: {signed(self.gain, self.margin, learned)}{unsure} ({counted})."
         )
 
 
@@ -58,7 +58,8 @@ def _counted(number: int, name: str) -> str:
     return f"{number} {name}{'' if number == 1 else 's'}"
 
 
-def _signed(gain: float, margin: float, learned: Objective) -> str:
+def signed(gain: float, margin: float, learned: Objective) -> str:
+    """Return a difference with half of its interval."""
     if learned.unit == "share":
         return f"{100 * gain:+.1f} ± {100 * margin:.1f} points of {learned.label}"
     return f"{gain:+.3g} ± {margin:.3g} of {learned.label}"

@@ -10,7 +10,7 @@ from typing import Any
 
 from invnas.belief import Belief, Estimate, Outlook
 from invnas.experiment import Experiment
-from invnas.measurement import State, Trial
+from invnas.measurement import Measurement, State, Trial
 from invnas.objective import MACS, Objective
 from invnas.pareto import (
     Box,
@@ -24,7 +24,7 @@ from invnas.pareto import (
 from invnas.reference import Ends, fixed_box, unfixed
 from invnas.report.answers import Chance, Comparison, chance, comparisons
 from invnas.report.point import Point
-from invnas.report.references import luck_of
+from invnas.report.references import believed_from, luck_of, seeds_of
 
 #: Complete trials that a page holds beside the fronts: each brings a drawing of 10 kB. The tables hold all.
 SAMPLE = 200
@@ -79,7 +79,8 @@ class ReportData:
         stopped: Trials that were stopped early, by number.
         continued: The trials that go on with stopped ones, by the number of the stopped one.
         references: Reference architectures, by number; on no front.
-        luck: Standard deviation of the first learned objective between trainings of one architecture; None if unknown.
+        seeds: What each architecture measured with each of its seeds along the first learned objective, by fingerprint.
+        luck: Standard deviation of that between trainings of one architecture; None if unknown.
         failed: Trials that failed, by number.
         running: How many trials have not finished.
         belief: What is believed of the architectures.
@@ -106,6 +107,7 @@ class ReportData:
     stopped: tuple[Trial, ...]
     continued: Mapping[int, Trial]
     references: tuple[Point, ...]
+    seeds: Mapping[str, tuple[float, ...]]
     luck: float | None
     failed: tuple[Trial, ...]
     running: int
@@ -214,13 +216,19 @@ def collect(
         BadInput: If a complete trial has no value for an objective.
     """
     objectives, belief, beyond = experiment.axes, belief or Belief(), beyond or Beyond()
-    luck = luck_of(trials, experiment.what.objectives[0])
+    seeds = seeds_of(trials, experiment.what.objectives[0])
     compared = [trial for trial in trials if trial.phase == "reference"]
     trials = [trial for trial in trials if trial.phase in ("search", "random")]
     search = [trial for trial in trials if trial.phase == "search"]
     baseline = [trial for trial in trials if trial.baseline]
     fronts = [belief.front(some, objectives) for some in (search, baseline)]
-    points = _points(trials, {trial.number for some in fronts for trial in some}, tested or {}, belief)
+    everything = _points([*trials, *compared], tested or {}, belief, seeds, experiment.what.objectives[0])
+    members = {trial.number for some in fronts for trial in some}
+    points = {
+        trial.number: replace(point, on_front=trial.number in members)
+        for trial in trials
+        if (point := everything.get(trial.number))
+    }
     observed = front(search, objectives)
     # One box for all, so that search and baseline, runs and moments are comparable.
     shared = fixed_box(search, objectives, experiment.caps, beyond.ends)
@@ -244,8 +252,9 @@ def collect(
         baseline_epochs=tuple(epochs_over_trials(baseline).tolist()),
         stopped=_in_state("stopped", trials),
         continued={trial.continues: trial for trial in trials if trial.continues is not None},
-        references=tuple(_points(compared, set(), tested or {}, belief).values()),
-        luck=luck,
+        references=tuple(everything[trial.number] for trial in compared if trial.number in everything),
+        seeds=seeds,
+        luck=luck_of(seeds),
         failed=_in_state("failed", (*trials, *compared)),
         running=sum(trial.state == "running" for trial in (*trials, *compared)),
         belief=belief,
@@ -263,21 +272,26 @@ def _in_state(state: State, trials: Sequence[Trial]) -> tuple[Trial, ...]:
 
 
 def _points(
-    trials: Sequence[Trial], on_front: set[int], tested: Mapping[int, Mapping[str, float]], belief: Belief
+    trials: Sequence[Trial],
+    tested: Mapping[int, Mapping[str, float]],
+    belief: Belief,
+    seeds: Mapping[str, tuple[float, ...]],
+    learned: Objective,
 ) -> dict[int, Point]:
+    """Return the complete trials by number, none of them on a front."""
+
     def believed(trial: Trial) -> dict[str, Estimate]:
         found = {axis.name: belief.estimate(trial, axis.name) for axis in belief.objectives}
+        if not trial.decisions:  # of no space: its own seeds alone tell of it
+            found[learned.name] = believed_from(seeds.get(trial.architecture.fingerprint, ()), belief, learned)
         return {name: one for name, one in found.items() if one is not None}
 
+    def point(trial: Trial, measurement: Measurement) -> Point:
+        number = len(seeds.get(trial.architecture.fingerprint, ())) or 1
+        return Point(trial, measurement, False, tested.get(trial.number, {}), believed(trial), number)
+
     return {
-        trial.number: Point(
-            trial,
-            trial.measurement,
-            trial.number in on_front,
-            tested.get(trial.number, {}),
-            believed(trial),
-            belief.seeds.get(trial.architecture.fingerprint, 1),
-        )
+        trial.number: point(trial, trial.measurement)
         for trial in sorted(trials, key=lambda trial: trial.number)
         if trial.state == "complete" and trial.measurement is not None
     }

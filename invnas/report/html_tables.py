@@ -103,13 +103,17 @@ def tables(data: ReportData) -> str:
 def _references(data: ReportData) -> str:
     shown = (*data.learned, *COSTS)
     rows = ""
+    beliefs = data.belief.objectives
     for point in sorted(data.references, key=lambda point: (point.trial.cost.macs, point.number)):
-        cells = "".join(f"<td>{point.shown(axis)}</td>" for axis in shown)
+        cells = "".join(f"<td>{believed(axis, point)}</td>" for axis in beliefs)
+        cells += "".join(f"<td>{point.shown(axis)}</td>" for axis in shown) + f"<td>{point.seeds}</td>"
         name = f'<td class="text">{escape(name_of(point.trial.architecture))}</td>'
         rows += f'<tr data-trial="{point.number}"><td>{_button(point)}</td>{name}{cells}</tr>'
-    head = "".join(f"<th>{axis.label}</th>" for axis in shown)
+    head = "".join(f"<th>{axis.label} believed</th>" for axis in beliefs)
+    head += "".join(f"<th>{axis.label}</th>" for axis in shown) + "<th>seeds</th>"
+    note = "Trained by the same recipe and seed, shown to no sampler, on no front; invnas confirm adds seeds."
     return (
-        '<p class="note">Trained by the same recipe and seed, shown to no sampler, on no front.</p><div class="scroll">'
+        f'<p class="note">{note}</p><div class="scroll">'
         f'<table><thead><tr><th>trial</th><th class="text">network</th>{head}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )

@@ -16,13 +16,14 @@ COVERED = "Hypervolume (share of its box)"
 
 
 def at(point: Point, pair: tuple[Objective, Objective]) -> list[float]:
-    """Return where a point stands in a panel, as its axes count: on the front as believed, elsewhere as measured."""
+    """Return where a point stands in a panel: on the front and as a reference as believed, elsewhere as measured."""
     return [objective.plotted(standing(point, objective)) for objective in pair]
 
 
 def standing(point: Point, objective: Objective) -> float:
     """Return where a point is drawn along an axis."""
-    return point.standing(objective) if point.on_front else point.value(objective)
+    compared = point.on_front or point.trial.phase == "reference"
+    return point.standing(objective) if compared else point.value(objective)
 
 
 def band(data: ReportData, pair: tuple[Objective, Objective]) -> tuple[list[float], list[float], list[float]]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
 from invnas.architecture import Architecture
+from invnas.belief import SIDE, Belief, Estimate
 from invnas.measurement import Trial
 from invnas.objective import MACS, Objective
+from invnas.report.answers import signed
 from invnas.zoo import small_networks
 
 if TYPE_CHECKING:
@@ -32,14 +35,19 @@ def name_of(architecture: Architecture) -> str:
     return _small().get(architecture.fingerprint) or f"pure {architecture.kind} of the space"
 
 
-def luck_of(trials: Sequence[Trial], objective: Objective) -> float | None:
-    """Return the standard deviation of a training between seeds, pooled; None where no architecture has two seeds."""
+def seeds_of(trials: Sequence[Trial], objective: Objective) -> dict[str, tuple[float, ...]]:
+    """Return what each architecture measured with each of its seeds, by fingerprint; NaN is left out."""
     values: dict[str, dict[int | None, float]] = {}
     for trial in trials:
         found = trial.value(objective.name)
         if trial.state == "complete" and found is not None and math.isfinite(found):
             values.setdefault(trial.architecture.fingerprint, {})[trial.seed] = found
-    groups = [list(group.values()) for group in values.values() if len(group) > 1]
+    return {fingerprint: tuple(group.values()) for fingerprint, group in values.items()}
+
+
+def luck_of(seeds: Mapping[str, Sequence[float]]) -> float | None:
+    """Return the standard deviation of a training between seeds, pooled; None where no architecture has two seeds."""
+    groups = [group for group in seeds.values() if len(group) > 1]
     freedom = sum(len(group) - 1 for group in groups)
     if not freedom:
         return None
@@ -47,49 +55,111 @@ def luck_of(trials: Sequence[Trial], objective: Objective) -> float | None:
     return math.sqrt(squares / freedom)
 
 
+def believed_from(values: Sequence[float], belief: Belief, objective: Objective) -> Estimate | None:
+    """Return what a network outside of the space is believed to reach: the mean of its seeds, with the luck known."""
+    predictor = belief.predictors.get(objective.name)
+    if predictor is None or not values:
+        return None
+    luck, number = predictor.luck, len(values)
+    gain = objective.gain(statistics.fmean(values))
+    return Estimate.of(objective, gain, luck / math.sqrt(number), luck * math.sqrt(1 + 1 / number))
+
+
+@dataclass(frozen=True)
+class _Rival:
+    """A reference that costs no more than a member of the front.
+
+    Attributes:
+        reference: The reference.
+        member: The member.
+        called: What the member is.
+        gap: By how much the reference is better, in natural units, positive where it is.
+        margin: Half of the 95 % interval of that; None where nothing is known of the luck of a training.
+    """
+
+    reference: Point
+    member: Point
+    called: str
+    gap: float
+    margin: float | None
+
+
 def verdict(data: ReportData) -> str:
     """Return whether a reference beats the best or the knee of the front, in a sentence; empty without references.
 
-    It beats what costs no less and is at most as good. The front was chosen among many trainings and the reference was
-    not, so that luck speaks for the front. What the search has found itself beats nothing.
+    It beats what costs no less and is believed to be at most as good (the mean of its seeds, where nothing is
+    believed). What the search has found itself beats nothing.
     """
     if not data.references or data.knee is None:
         return ""
     learned, spent = data.headline
-    found = {point.trial.architecture.fingerprint for point in data.points if point.trial.phase == "search"}
-    others = [one for one in data.references if one.trial.architecture.fingerprint not in found]
-    best = max(data.front, key=lambda point: learned.gain(point.value(learned)))
+    rivals = _rivals(data, data.knee)
+    beating = [one for one in rivals if one.gap >= 0]
     cost = "multiply-adds" if spent is MACS else spent.label
-    for point, called in ((best, "the best"), (data.knee, "the knee")):
-        beating = [one for one in others if _beats(one, point, learned, spent)]
-        if beating:
-            winner = max(beating, key=lambda one: learned.gain(one.value(learned)))
-            return (
-                f"Do not search: {name_of(winner.trial.architecture)} ({_values(winner, learned, spent)}) is at least "
-                f"as accurate at no more {cost} than {called} of the front ({_values(point, learned, spent)})"
-                f"{_noise(data, winner.value(learned) - point.value(learned), learned)}."
-            )
+    if beating:
+        # What is of no space first, then who beats the best.
+        won = max(beating, key=lambda one: (not one.reference.trial.decisions, one.called == "the best", one.gap))
+        return _won(data, won, cost)
     number = len(data.references)
+    nearest = max(rivals, key=lambda one: one.gap, default=None)
+    near = ""
+    if nearest is not None:
+        name = name_of(nearest.reference.trial.architecture)
+        near = f"; the nearest is {name} beside {nearest.called}{_told(nearest, learned)}"
     return (
         f"None of {number} reference architecture{'' if number == 1 else 's'} is as accurate at no more {cost} as the "
-        f"best or the knee of the front{_noise(data, None, learned)}."
+        f"best or the knee of the front{near}."
     )
 
 
-def _beats(one: Point, other: Point, learned: Objective, spent: Objective) -> bool:
-    cheap = one.value(spent) <= other.value(spent)
-    return cheap and learned.gain(one.value(learned)) >= learned.gain(other.value(learned))
+def _rivals(data: ReportData, knee: Point) -> list[_Rival]:
+    learned, spent = data.headline
+    found = {point.trial.architecture.fingerprint for point in data.points if point.trial.phase == "search"}
+    others = [one for one in data.references if one.trial.architecture.fingerprint not in found]
+    best = max(data.front, key=lambda point: learned.gain(point.standing(learned)))
+    rivals = []
+    for member, called in ((best, "the best"), (knee, "the knee")):
+        theirs, their_spread = _reached(data, member)
+        for one in others:
+            if one.value(spent) <= member.value(spent):
+                value, spread = _reached(data, one)
+                known = spread is not None and their_spread is not None
+                margin = SIDE * math.hypot(spread or 0.0, their_spread or 0.0) if known else None
+                rivals.append(_Rival(one, member, called, learned.sign * (value - theirs), margin))
+    return rivals
 
 
-def _values(point: Point, learned: Objective, spent: Objective) -> str:
-    return f"{learned.label} {point.shown(learned)}, {point.shown(spent)}"
+def _reached(data: ReportData, point: Point) -> tuple[float, float | None]:
+    """Return what is believed of a point, or the mean of its seeds, with the standard deviation of that."""
+    learned = data.learned[0]
+    if (one := point.believed.get(learned.name)) is not None:
+        return one.mean, one.deviation
+    values = data.seeds.get(point.trial.architecture.fingerprint, (point.value(learned),))
+    return statistics.fmean(values), None if data.luck is None else data.luck / math.sqrt(len(values))
 
 
-def _noise(data: ReportData, gap: float | None, learned: Objective) -> str:
-    if data.luck is None:
+def _won(data: ReportData, won: _Rival, cost: str) -> str:
+    learned, _ = data.headline
+    kind, name = won.reference.trial.architecture.kind, name_of(won.reference.trial.architecture)
+    better = (
+        f"({_values(data, won.reference)}) is at least as accurate at no more {cost} than {won.called} of the front "
+        f"({_values(data, won.member)}){_told(won, learned)}."
+    )
+    if not won.reference.trial.decisions:
+        return f"Do not search: {name} {better}"
+    return (
+        f"The search has missed a member of its own space that was found without it: a pure {kind}, picked among pure "
+        f"networks by what is believed of them, {better} Search on, or among pure networks alone."
+    )
+
+
+def _values(data: ReportData, point: Point) -> str:
+    learned, spent = data.headline
+    return f"{learned.label} {learned.show(_reached(data, point)[0])}, {point.shown(spent)}"
+
+
+def _told(rival: _Rival, learned: Objective) -> str:
+    if rival.margin is None:
         return "; one seed each"
-    said = f"; one training is known to {learned.show(data.luck)} (standard deviation between seeds)"
-    if gap is None:
-        return said
-    beyond = abs(gap) > 1.96 * math.sqrt(2) * data.luck
-    return f"{said}, so the difference is {'more' if beyond else 'no more'} than luck"
+    unsure = "" if abs(rival.gap) > rival.margin else ", which cannot be told from none"
+    return f": {signed(rival.gap, rival.margin, learned)}{unsure}"

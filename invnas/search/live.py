@@ -35,6 +35,7 @@ class LiveView:
         found: Trials of this phase known before.
         caps: Largest cost, for the hypervolume.
         ends: Where the space ends, likewise.
+        front: Trials of the search, where those of this phase have no front of their own.
         title: What runs, such as "search".
         quiet: Show nothing.
         console: Where to show it; standard error by default.
@@ -51,6 +52,7 @@ class LiveView:
         *,
         caps: Caps | None = None,
         ends: Ends | None = None,
+        front: Sequence[Trial] | None = None,
         title: str = "search",
         quiet: bool = False,
         console: Console | None = None,
@@ -62,13 +64,15 @@ class LiveView:
         self._objectives, self._title, self._quiet = objectives, title, quiet
         self._front = RunningFront(objectives)
         self._caps, self._ends = caps, ends
-        self._front.add([trial for trial in found if trial.state == "complete"])
+        self._of_its_own = front is None
+        shown = found if front is None else front
+        self._front.add([trial for trial in shown if trial.state == "complete"])
         self._table: Any = None
-        self._believed = _Believed(objectives, found)
+        self._believed = _Believed(objectives, shown)
         self._said = time.monotonic()
         self._console = console or Console(stderr=True)
-        shown = self._console.is_terminal and not quiet
-        self._live = Live(self, console=self._console, refresh_per_second=2) if shown else None
+        drawn = self._console.is_terminal and not quiet
+        self._live = Live(self, console=self._console, refresh_per_second=2) if drawn else None
 
     def __enter__(self) -> LiveView:
         self._said = time.monotonic()
@@ -89,7 +93,7 @@ class LiveView:
         elif isinstance(event, Finished | Stopped | Failed):
             self._believed.add(event.trial)
             if isinstance(event, Finished):
-                self._front.add([event.trial])
+                self._front.add([event.trial] if self._of_its_own else [])
                 self._table = None
             if self._live is None and not self._quiet:
                 self._said = time.monotonic()
@@ -145,7 +149,8 @@ class LiveView:
         belief, new = self._believed.now()
         if self._table is not None and not new:  # drawn twice a second, changed once a trial
             return self._table
-        measured, complete = self._front.trials, self._believed.complete
+        measured = self._front.trials
+        complete = [trial for trial in self._believed.complete if self._of_its_own or trial.phase == "search"]
         points, how = measured, ""
         if belief.known:
             points = belief.front(complete, self._objectives)

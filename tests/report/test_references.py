@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from search.cheap import CheapEngine, go, make_run
 
 from invnas.experiment import Experiment
 from invnas.measurement import Cost, Measurement, Trial
 from invnas.report import render_html, render_static, table
 from invnas.report.collect import ReportData, collect
 from invnas.report.figures import figures
-from invnas.report.references import luck_of, name_of, verdict
+from invnas.report.references import luck_of, name_of, seeds_of, verdict
+from invnas.search.believe import believe
 from invnas.space import load_space
 from invnas.tasks.classification import TOP1
 from invnas.zoo import small_networks
@@ -89,11 +93,66 @@ def test_the_luck_of_a_training_says_what_a_difference_is_worth() -> None:
     seeds = [
         replace(FRONT[0], number=20 + i, phase="confirm", seed=i + 1, measurement=one) for i, one in enumerate(found)
     ]
-    assert luck_of(FRONT, TOP1) is None
-    assert luck_of([*FRONT, *seeds], TOP1) == pytest.approx(0.02)
-    near, far = (verdict(report([*FRONT, *seeds, reference(top1, 10**6)])) for top1 in (0.91, 0.99))
-    assert near.endswith("known to 2.0 % (standard deviation between seeds), so the difference is no more than luck.")
-    assert far.endswith("so the difference is more than luck.")
+    assert luck_of(seeds_of(FRONT, TOP1)) is None
+    assert luck_of(seeds_of([*FRONT, *seeds], TOP1)) == pytest.approx(0.02)
+    near, far, under = (verdict(report([*FRONT, *seeds, reference(top1, 10**6)])) for top1 in (0.91, 0.99, 0.8))
+    # The best has three seeds, the reference one: 1.96 * 0.02 * (1 + 1/3) ** 0.5.
+    assert near.endswith(": +1.0 ± 4.5 points of top-1, which cannot be told from none.")
+    assert far.endswith("(top-1 90.0 %, 1.00 M): +9.0 ± 4.5 points of top-1.")
+    assert "the nearest is small ResNet-8 x 0.5 beside the best: -10.0 ± 4.5 points of top-1." in under
+
+
+def test_a_network_that_wins_by_one_seed_does_not_win_by_the_mean_of_its_seeds() -> None:
+    lucky = reference(0.95, 10**6)
+    assert verdict(report([*FRONT, lucky])).startswith("Do not search")
+    further = [
+        replace(lucky, number=20 + i, phase="confirm", seed=i + 1, measurement=Measurement({"top1": top1, "loss": 1.0}))
+        for i, top1 in enumerate((0.85, 0.84))
+    ]
+    data = report([*FRONT, lucky, *further])
+    assert verdict(data).startswith("None of 1 reference architecture is")
+    assert "beside the best: -2.0 ± " in verdict(data)
+    assert [point.seeds for point in data.references] == [3]
+
+
+def test_a_pure_member_of_the_space_that_wins_is_what_the_search_has_missed() -> None:
+    decisions, pure = next(
+        (d, a) for d, a in SPACE.enumerate() if a.kind == "convolution" and a not in [s[1] for s in SOME]
+    )
+    member = replace(reference(0.95, 10**6), architecture=pure, decisions=decisions)
+    said = verdict(report([*FRONT, member]))
+    assert said.startswith(
+        "The search has missed a member of its own space that was found without it: a pure convolution"
+    )
+    assert said.endswith("one seed each. Search on, or among pure networks alone.")
+    assert verdict(report([*FRONT, member, reference(0.91, 10**6, 11)])).startswith("Do not search: small ResNet-8")
+
+
+def test_references_are_judged_and_drawn_as_they_are_believed(tmp_path: Path) -> None:
+    def known(trial: Trial) -> float:
+        return 0.5 + 0.04 * math.log10(trial.cost.macs) + random.Random(trial.number).gauss(0, 0.01)
+
+    run = make_run(tmp_path, "digits", trials=16, sampler="branch-uniform")
+    with run.locked():
+        go(run, CheapEngine(outcome=lambda job: Measurement({"top1": known(run.trials()[job.number]), "loss": 1.0})))
+    trials = list(run.trials())
+    dearest = max(run.front(), key=lambda trial: trial.cost.macs)
+    lucky = replace(reference(0.99, dearest.cost.macs), number=100)
+    further = [
+        replace(lucky, number=101 + i, phase="confirm", seed=i + 1, measurement=Measurement({"top1": 0.5, "loss": 1.0}))
+        for i in range(3)
+    ]
+    everything = [*trials, lucky, *further]
+    belief = believe(everything, run.experiment.axes)
+    data = collect("run", run.experiment, everything, {}, belief=belief)
+    (star,) = data.references
+    assert star.believed["top1"].mean == pytest.approx((0.99 + 3 * 0.5) / 4)
+    assert star.believed["top1"].low < star.believed["top1"].mean < star.believed["top1"].high
+    (drawn,) = [trace for trace in figures(data)["plot-0"]["data"] if trace.get("name") == "reference"]
+    assert drawn["y"] == (pytest.approx(100 * star.believed["top1"].mean),)
+    assert verdict(data).startswith("None of 1 reference")
+    assert verdict(collect("run", run.experiment, [*trials, lucky], {}, belief=belief)).startswith("Do not search")
+    assert "invnas confirm adds seeds" in render_html.render(data)
 
 
 def test_references_are_drawn_listed_and_on_no_front(tmp_path: Path) -> None:

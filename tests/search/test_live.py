@@ -47,6 +47,23 @@ def test_terminal_shows_progress_front_rejections_and_failures(tmp_path: Path) -
         assert words in text
 
 
+def test_references_are_counted_beside_the_front_of_the_search(tmp_path: Path) -> None:
+    run = make_run(tmp_path, trials=3)
+    with run.locked():
+        go(run)
+    front, known = run.front(), run.trials()
+    console = Console(file=io.StringIO(), force_terminal=True, width=110)
+    view = LiveView(2, run.experiment.axes, front=known, title="reference", console=console)
+    best = replace(known[0], number=3, phase="reference", measurement=Measurement({"top1": 1.0, "loss": 0.0}))
+    view(Finished(best))
+    console.print(view)
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert "reference" in text
+    assert "1/2" in text
+    assert f"front: {len(front)} of 3, hypervolume" in text
+
+
 def test_the_front_shown_is_what_is_believed_looked_at_now_and_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
