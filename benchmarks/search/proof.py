@@ -49,13 +49,17 @@ def searched(job: Job) -> dict[str, Any]:
         price=ground.price,
     )
     seconds = time.process_time() - began
-    shares = scored(found, ground.judged(seed), AXES, ground.box)
+    shares, linear = (
+        scored(found, ground.judged(seed), AXES, ground.box, linear=linear).round(5).tolist()
+        for linear in (False, True)
+    )
     return {
         "ground": name,
         "contestant": contestant,
         "seed": seed,
         "seconds": round(seconds, 2),
-        "hypervolume": [round(float(share), 5) for share in shares],
+        "hypervolume": shares,
+        "linear": linear,
     }
 
 

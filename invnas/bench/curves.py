@@ -17,6 +17,7 @@ from invnas.pareto import Box, hypervolume, non_dominated
 
 #: Draws of seeds with replacement, and the share of them that an interval holds.
 RESAMPLED, HELD = 2_000, 0.95
+_GAIN = Objective("gain", "gain", "Gain", "maximize", "number", log=False)
 
 
 def scored(
@@ -24,16 +25,20 @@ def scored(
     true: Callable[[Architecture], Answer],
     objectives: Sequence[Objective],
     box: Box,
+    *,
+    linear: bool = False,
 ) -> np.ndarray:
     """Return the hypervolume after each training of the front that was chosen by what the search saw.
 
-    The front is chosen by what trainings found, luck included, and is worth what its members truly are.
+    The front is chosen by what trainings found, luck included, and is worth what its members truly are. It is measured
+    on the scale on which each objective is modelled (`Objective.gain`): halving the error is the same step everywhere.
 
     Args:
         found: What `replay` returned.
         true: Cost and true measurement of an architecture.
         objectives: The axes.
-        box: The range of the hypervolume; it must not come from the searches that are compared.
+        box: The range of the hypervolume, in natural units; it must not come from the searches that are compared.
+        linear: Whether shares count as they are, as in the hypervolume of a report.
 
     Returns:
         (n,) shares of the box; not always rising, because a lucky network may take the place of a better one.
@@ -41,13 +46,20 @@ def scored(
     costs = [true(architecture) for architecture, _ in found]
     seen = _values([(cost, measured) for (cost, _), (_, measured) in zip(costs, found, strict=True)], found, objectives)
     real = _values(costs, found, objectives)
+    axes = objectives
+    if not linear:
+        real, box = (
+            _gains(real, objectives),
+            Box(*(tuple(_gains(np.array([e]), objectives)[0]) for e in (box.worst, box.best))),
+        )
+        axes = [_GAIN] * len(objectives)
     shares = np.zeros(len(found))
     front = np.zeros(0, dtype=int)
     for n in range(len(found)):
         # Who was beaten stays beaten: the front of a front and one more is that of all.
         front = np.append(front, n)
         front = front[non_dominated(seen[front], objectives)]
-        shares[n] = hypervolume(real[front], objectives, box)
+        shares[n] = hypervolume(real[front], axes, box)
     return shares
 
 
@@ -59,6 +71,11 @@ def _values(
         for i, ((architecture, _), (cost, measured)) in enumerate(zip(found, answers, strict=True))
     ]
     return np.array([trial.values(objectives) for trial in trials], dtype=float).reshape(len(found), len(objectives))
+
+
+def _gains(values: np.ndarray, objectives: Sequence[Objective]) -> np.ndarray:
+    rows = [[one.gain(value) for one, value in zip(objectives, row, strict=True)] for row in values.tolist()]
+    return np.array(rows, dtype=float).reshape(values.shape)
 
 
 @dataclass(frozen=True)

@@ -32,11 +32,22 @@ def test_a_front_is_chosen_by_what_was_seen_and_worth_what_is_true() -> None:
     box = Box((0.0, 10.0**6), (1.0, 1.0))
     assert not len(scored([], answer, AXES, box))
     cost, measured = answer(two)
-    exact = scored([(two, measured)], answer, AXES, box)
+    exact = scored([(two, measured)], answer, AXES, box, linear=True)
     assert exact.tolist() == [pytest.approx(measured.top1 * (6 - math.log10(cost.macs)) / 6)]
     # Lucky as it may look, it is worth the same; and what it hides counts no more.
-    lucky = scored([(two, answer(two, 0.1)[1])], answer, AXES, box)
+    lucky = scored([(two, answer(two, 0.1)[1])], answer, AXES, box, linear=True)
     assert lucky.tolist() == exact.tolist()
+
+
+@pytest.mark.parametrize("missing", [0.5, 0.125])
+def test_an_error_that_is_halved_is_the_same_step_everywhere(missing: float) -> None:
+    def flat(architecture: Architecture) -> Answer:
+        return Cost.counted(1000, 100, 64), Measurement({"top1": 1 - missing / 2})
+
+    one = replay(load_space("digits"), flat, "random", trials=1)
+    box = Box((1 - missing, 10_000), (1 - missing / 4, 100))
+    assert scored(one, flat, AXES, box).tolist() == [pytest.approx(0.25)]  # half of the way along both axes
+    assert scored(one, flat, AXES, box, linear=True).tolist() == [pytest.approx(1 / 3)]
 
 
 def test_a_lucky_network_takes_the_place_of_a_better_one() -> None:
