@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from invnas.caps import Caps
 from invnas.errors import BadInput
+from invnas.measurement import BASELINES, Phase
 from invnas.objective import Objective, by_name
 from invnas.settings import COUNT, settle
 from invnas.space import Space
@@ -147,6 +148,8 @@ class Experiment:
             0.01, to what the front covers; by default it ends after `trials`.
         converged_trials: Trials for which that must have been so.
         random_baseline: Also train as many uniformly random architectures, to compare with.
+        branch_baseline: Also train as many that are drawn uniformly over the options of each choice: uniform draws are
+            nearly always deep.
         baselines: Also train pure members of the space and well-known small networks, to compare the front with.
 
     >>> asked = Experiment(space="digits", trials=20, objectives=("top1", "parameters"), max_macs=1_000_000)
@@ -178,6 +181,7 @@ class Experiment:
     stop_when_converged: float | None = None
     converged_trials: int = 10
     random_baseline: bool = False
+    branch_baseline: bool = False
     baselines: bool = False
 
     def __post_init__(self) -> None:
@@ -239,6 +243,12 @@ class Experiment:
     def parallel(self) -> bool:
         """Whether several trainings run at a time, or may."""
         return self.workers != 1 if self.engine == "ray" else (self.workers or 1) > 1
+
+    @property
+    def drawn(self) -> tuple[Phase, ...]:
+        """The random baselines that are asked for."""
+        asked = {"random": self.random_baseline, "branch": self.branch_baseline}
+        return tuple(phase for phase in BASELINES if asked[phase])
 
     @property
     def what(self) -> Task:

@@ -166,15 +166,19 @@ class Measurement:
 
 
 State = Literal["running", "complete", "stopped", "failed"]
-#: What a trial is there for: found by the search, drawn for its random baseline, a further seed of an architecture that
-#: was measured before, or an architecture from elsewhere to compare with.
-Phase = Literal["search", "random", "confirm", "reference"]
+#: What a trial is there for: found by the search, drawn for a random baseline (uniformly over architectures, or over
+#: the options of each choice), a further seed of what was measured before, or an architecture to compare with.
+Phase = Literal["search", "random", "branch", "confirm", "reference"]
 PHASES: Mapping[Phase, str] = {
     "search": "search",
     "random": "random baseline",
+    "branch": "branch-uniform baseline",
     "confirm": "confirmation",
     "reference": "reference",
 }
+
+#: Phases of draws that nobody chose, with the sampler that draws them.
+BASELINES: Mapping[Phase, str] = {"random": "random", "branch": "branch-uniform"}
 
 
 @dataclass(frozen=True)
@@ -182,7 +186,7 @@ class Trial:
     """One training of a run: what was proposed, what it cost, what came out.
 
     Attributes:
-        number: Its place in the run, from 0; the random baseline goes on counting in the same run.
+        number: Its place in the run, from 0; the baselines go on counting in the same run.
         architecture: What was trained.
         decisions: The path through the space that leads there.
         cost: Its price, known before the training.
@@ -216,8 +220,8 @@ class Trial:
 
     @property
     def baseline(self) -> bool:
-        """Whether it belongs to the random baseline."""
-        return self.phase == "random"
+        """Whether it belongs to a random baseline."""
+        return self.phase in BASELINES
 
     def value(self, name: str) -> float | None:
         """Return a number of this trial by its name, from its cost or its measurement; None when it has none."""

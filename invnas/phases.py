@@ -1,4 +1,4 @@
-"""The phases of a run: the search, its random baseline, references and further seeds, each trained to its number."""
+"""The phases of a run: the search, its random baselines, references and further seeds, each trained to its number."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from invnas.architecture import Architecture
 from invnas.engine.signals import stopped_by_signals
 from invnas.errors import DiskFailed, InvnasError, disk_failure
 from invnas.experiment import Experiment
-from invnas.measurement import PHASES, Cost, Phase, Trial
+from invnas.measurement import BASELINES, PHASES, Cost, Phase, Trial
 from invnas.messages import Engine
 from invnas.objective import LATENCY
 from invnas.run import Run
@@ -100,7 +100,7 @@ def phases_of(run: Run) -> dict[Phase, int]:
     """Return the phases of a run in their order, each with the finished trials it shall reach."""
     wanted: dict[Phase, int] = {phase: len(run.trials(phase)) for phase in PHASES}
     wanted["search"] = run.experiment.trials
-    wanted["random"] = run.experiment.trials if run.experiment.random_baseline else 0
+    wanted |= {phase: run.experiment.trials if phase in run.experiment.drawn else 0 for phase in BASELINES}
     return {phase: number for phase, number in wanted.items() if number}
 
 
@@ -173,7 +173,8 @@ def _phase(run: Run, engine: Engine, phase: Phase, wanted: int, quiet: bool) -> 
     experiment = run.experiment
     mine, title = run.trials(phase), PHASES[phase]
     # Another seed: a random search and its baseline shall not draw the same architectures.
-    uniform = replace(experiment, sampler="random", sampler_args={}, warm_start=None, seed=experiment.seed + 1)
+    drawn = BASELINES.get(phase, "random")
+    uniform = replace(experiment, sampler=drawn, sampler_args={}, warm_start=None, seed=experiment.seed + 1)
     asked = experiment if phase == "search" else uniform
     view = LiveView(
         wanted,

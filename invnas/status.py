@@ -12,7 +12,7 @@ from typing import Any
 
 from invnas.errors import BadInput
 from invnas.lock import holder_of
-from invnas.measurement import PHASES, Phase, State, Trial
+from invnas.measurement import BASELINES, PHASES, Phase, State, Trial
 from invnas.pareto import hypervolume, values_of
 from invnas.run import Run
 from invnas.search.board import Running, Standing, finish_words
@@ -29,9 +29,8 @@ class Status:
 
     Attributes:
         run: Its folder.
-        wanted: Finished trials that the search shall reach, and its random baseline where it has one.
+        wanted: Finished trials that the search shall reach, and each random baseline that was asked for.
         search: Trials of the search by state.
-        baseline: Trials of the random baseline by state; None where none was asked for.
         holder: The process that is at it, or "unknown"; None where none is.
         standing: What that process last wrote; None where there is none, or it has not written.
         running: The running trials, as far as is known; those of a run that nobody is at were interrupted.
@@ -40,14 +39,14 @@ class Status:
         observed_front: Those on the front by what was measured.
         hypervolume: The share that the front covers of the box of the run, which no trial moves.
         believed: Whether there were enough trials to believe anything but what was measured.
-        others: Trials by phase and state of the references and of further seeds; a phase without trials is left out.
+        others: Trials by phase and state: of the random baselines that were asked for, of references and further seeds
+            where there are any.
         note: Why less is known than could be; empty otherwise.
     """
 
     run: str
     wanted: int
     search: dict[State, int]
-    baseline: dict[State, int] | None
     holder: str | None
     standing: Standing | None
     running: tuple[Running, ...]
@@ -73,7 +72,8 @@ class Status:
             "phase": None if standing is None else standing.phase,
             "wanted": self.wanted,
             "trials": self.search,
-            "random_baseline": self.baseline,
+            "random_baseline": self.others.get("random"),
+            "branch_baseline": self.others.get("branch"),
             "references": self.others.get("reference"),
             "confirmation": self.others.get("confirm"),
             "running": [_plain(one) for one in self.running],
@@ -118,10 +118,8 @@ class Status:
     def _phases(self) -> Iterator[tuple[Phase, dict[State, int], int]]:
         """The phases with their trials by state and how many there shall be."""
         yield "search", self.search, self.wanted
-        if self.baseline is not None:
-            yield "random", self.baseline, self.wanted
         for phase, states in self.others.items():
-            yield phase, states, sum(states.values())
+            yield phase, states, self.wanted if phase in BASELINES else sum(states.values())
 
     def _who(self) -> str:
         if self.holder is None:
@@ -174,12 +172,12 @@ def status_of(run: Run) -> Status:
         note = f"the search was ended, {run.ended[1]}"
     known = {one.trial: one for one in (said.running if said is not None else ())}
     front, axes, belief = run.front(), experiment.axes, run.belief
+    told = {*experiment.drawn, *(trial.phase for trial in trials if trial.phase in ("reference", "confirm"))}
     covered = hypervolume(values_of(belief.of(front), axes), axes, run.box)
     return Status(
         run=str(run.folder),
         wanted=experiment.trials,
         search=_states(run.trials("search")),
-        baseline=_states(run.trials("random")) if experiment.random_baseline else None,
         holder=holder,
         standing=alive,
         running=tuple(known.get(t.number, Running(t.number)) for t in trials if t.state == "running"),
@@ -188,6 +186,6 @@ def status_of(run: Run) -> Status:
         observed_front=len(run.front(observed=True)),
         hypervolume=covered,
         believed=belief.known,
-        others={phase: _states(found) for phase in ("reference", "confirm") if (found := run.trials(phase))},
+        others={phase: _states(run.trials(phase)) for phase in PHASES if phase in told},
         note=note,
     )

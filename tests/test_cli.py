@@ -150,7 +150,14 @@ def test_installed_script_and_module() -> None:
 def test_print_config_is_an_experiment_again(call: Call, tmp_path: Path) -> None:
     words = ["--print-config", "--trials=7", "--max-macs", "1.5M", "--objectives", "top1,parameters"]
     code, out, _ = call(
-        "search", "digits", *words, "--data.init-args.batch_size", 32, "--random-baseline", "--baselines"
+        "search",
+        "digits",
+        *words,
+        "--data.init-args.batch_size",
+        32,
+        "--random-baseline",
+        "--branch-baseline",
+        "--baselines",
     )
     assert code == 0
     found = yaml.safe_load(out)
@@ -160,7 +167,7 @@ def test_print_config_is_an_experiment_again(call: Call, tmp_path: Path) -> None
     shares = {"validation_share": 0.2, "test_share": 0.2}
     given = {"batch_size": 32, "seed": 0, **shares}
     assert found["data"] == {"class_path": "invnas.data.HardDigits", "init_args": given}
-    assert found["random_baseline"] is found["baselines"] is True
+    assert found["random_baseline"] is found["branch_baseline"] is found["baselines"] is True
     assert found["recipe"]["epochs"] == yaml.safe_load(shipped("experiments")["digits"].read_text())["recipe"]["epochs"]
     (tmp_path / "again.yaml").write_text(out)
     assert call("search", tmp_path / "again.yaml", "--print_config")[1] == out

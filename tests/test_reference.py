@@ -68,6 +68,6 @@ def test_an_extended_run_has_the_curve_it_had_and_other_seeds_have_its_box(tmp_p
     after = reported(Run.open(run.folder))
     assert (before.belief.known, after.belief.known, after.belief == before.belief) == (True, True, False)
     assert after.box == before.box == run.box == reported(searched(tmp_path / "b", 9, seed=1)).box
-    assert (len(before.hypervolume), len(after.hypervolume)) == (12, 20)
-    assert after.hypervolume[:12] == before.hypervolume
+    assert (len(before.search.hypervolume), len(after.search.hypervolume)) == (12, 20)
+    assert after.search.hypervolume[:12] == before.search.hypervolume
     assert before.unfixed == ()

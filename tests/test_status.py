@@ -50,7 +50,7 @@ def seen_while_searching(run: Run, when: Callable[[Event], bool], engine: CheapE
 
 def test_an_empty_run(tmp_path: Path) -> None:
     found = status_of(make_run(tmp_path, trials=3))
-    assert (found.search, found.baseline) == ({"complete": 0, "stopped": 0, "failed": 0, "running": 0}, None)
+    assert (found.search, found.others) == ({"complete": 0, "stopped": 0, "failed": 0, "running": 0}, {})
     assert (found.front, found.hypervolume, found.running, found.failures, found.holder) == (0, 0.0, (), (), None)
     assert list(found.lines())[:2] == [
         f"{tmp_path / 'run'}: nobody is at it; continue with: invnas resume {tmp_path / 'run'}",
@@ -100,14 +100,17 @@ def test_stopped_trials_and_the_front_of_the_others(tmp_path: Path) -> None:
 
 
 def test_a_random_baseline_is_counted_beside_the_search(tmp_path: Path) -> None:
-    run = make_run(tmp_path, trials=2, random_baseline=True)
+    run = make_run(tmp_path, trials=2, random_baseline=True, branch_baseline=True)
     with run.locked():
         go(run)
         go(run, phase="random", trials=1)
     found = status_of(run)
-    assert (found.search["complete"], (found.baseline or {})["complete"]) == (2, 1)
+    assert (found.search["complete"], found.others["random"]["complete"]) == (2, 1)
     assert "nobody is at it; continue" in next(found.lines())
-    assert "random baseline: 1 of 2 trials done (1 complete)" in found.lines()
+    lines = list(found.lines())
+    assert "random baseline: 1 of 2 trials done (1 complete)" in lines
+    assert "branch-uniform baseline: 0 of 2 trials done" in lines
+    assert found.to_dict()["branch_baseline"]["complete"] == 0
 
 
 def test_references_and_further_seeds_are_counted(tmp_path: Path) -> None:

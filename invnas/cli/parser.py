@@ -26,7 +26,7 @@ register_type(Count, int, Count.parse)
 register_type(Names, list, Names.parse)
 
 _CAPS = ("max_macs", "max_parameters")
-_FLAGS = ("random_baseline", "baselines")
+_FLAGS = ("random_baseline", "branch_baseline", "baselines")
 _WITH_PARTS = ("--recipe", "--sampler_args", "--stopper_args", "--data.init_args")
 _KINDS = {
     "int": "a whole number",

@@ -10,7 +10,7 @@ from typing import Any
 
 from invnas.belief import Belief, Estimate, Outlook
 from invnas.experiment import Experiment
-from invnas.measurement import Measurement, State, Trial
+from invnas.measurement import BASELINES, PHASES, Measurement, Phase, State, Trial
 from invnas.objective import MACS, Objective
 from invnas.pareto import (
     Box,
@@ -55,6 +55,30 @@ class Beyond:
 
 
 @dataclass(frozen=True)
+class Course:
+    """What a search or a random baseline has come to.
+
+    Attributes:
+        phase: Which.
+        front: Its front as believed, cheapest first.
+        hypervolume: Share of the box after each finished trial, as measured: no later trial changes it.
+        covered: Share of the box that the front covers, as believed.
+        epochs: Epochs spent in all after each finished trial; a baseline as if it had trained what was taken over.
+    """
+
+    phase: Phase
+    front: tuple[Point, ...]
+    hypervolume: tuple[float, ...]
+    covered: float
+    epochs: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        return PHASES[self.phase]
+
+
+@dataclass(frozen=True)
 class ReportData:
     """All that a report shows.
 
@@ -64,18 +88,11 @@ class ReportData:
         experiment: The question.
         environment: Versions and hardware by name.
         points: The complete trials, by number.
-        front: The front of the search, cheapest first, by what is believed.
+        search: What the search has come to.
         observed_front: That of what was measured.
-        baseline_front: The front of the random baseline, cheapest first; empty without one.
+        baselines: The random baselines that have trials.
         knee: The best compromise on the front.
         box: The range in which a hypervolume is a share; no trial moves it.
-        hypervolume: Share after each finished trial of the search, as measured: no later trial changes it.
-        baseline_hypervolume: Share after each finished trial of the random baseline, likewise.
-        covered: The share that the front covers, as believed.
-        baseline_covered: That of the front of the random baseline.
-        epochs: Epochs spent in all after each finished trial of the search.
-        baseline_epochs: Epochs spent in all after each finished trial of the random baseline, as if it had trained what
-            the search had measured before.
         stopped: Trials that were stopped early, by number.
         continued: The trials that go on with stopped ones, by the number of the stopped one.
         references: Reference architectures, by number; on no front.
@@ -94,16 +111,10 @@ class ReportData:
     experiment: Experiment
     environment: Mapping[str, str]
     points: tuple[Point, ...]
-    front: tuple[Point, ...]
-    baseline_front: tuple[Point, ...]
+    search: Course
+    baselines: tuple[Course, ...]
     knee: Point | None
     box: Box
-    hypervolume: tuple[float, ...]
-    baseline_hypervolume: tuple[float, ...]
-    covered: float
-    baseline_covered: float
-    epochs: tuple[int, ...]
-    baseline_epochs: tuple[int, ...]
     stopped: tuple[Trial, ...]
     continued: Mapping[int, Trial]
     references: tuple[Point, ...]
@@ -116,6 +127,11 @@ class ReportData:
     comparisons: tuple[Comparison, ...] = ()
     chance: Chance | None = None
     beyond: Beyond = field(default_factory=lambda: Beyond())
+
+    @property
+    def front(self) -> tuple[Point, ...]:
+        """The front of the search, cheapest first, by what is believed."""
+        return self.search.front
 
     @cached_property
     def shown(self) -> tuple[Point, ...]:
@@ -159,18 +175,14 @@ class ReportData:
         return tuple((first, other) if other.source == "learned" else (other, first) for other in others)
 
     @property
-    def curves(self) -> tuple[tuple[str, tuple[float, ...], tuple[int, ...]], ...]:
-        """Name, hypervolume and epochs after each finished trial: of the random baseline, then of the search."""
-        both = (
-            ("random baseline", self.baseline_hypervolume, self.baseline_epochs),
-            ("search", self.hypervolume, self.epochs),
-        )
-        return tuple(curve for curve in both if curve[1])
+    def curves(self) -> tuple[Course, ...]:
+        """Those of which a curve can be drawn, the search last."""
+        return tuple(course for course in (*self.baselines, self.search) if course.hypervolume)
 
     @property
     def epochs_known(self) -> bool:
         """Whether any epoch was counted: not where recorded measurements stand for trainings."""
-        return any(curve[2][-1] > 0 for curve in self.curves)
+        return any(course.epochs[-1] > 0 for course in self.curves)
 
     @property
     def backends(self) -> tuple[str, ...]:
@@ -181,9 +193,9 @@ class ReportData:
             )
         )
 
-    def steps(self, pair: tuple[Objective, Objective], baseline: bool, observed: bool = False) -> tuple[Point, ...]:
+    def steps(self, pair: tuple[Objective, Objective], phase: Phase, observed: bool = False) -> tuple[Point, ...]:
         """Return the front of two objectives alone, for the stepped line of a panel."""
-        by_number = {point.number: point for point in self.points if point.trial.baseline == baseline}
+        by_number = {point.number: point for point in self.points if point.trial.phase == phase}
         belief = Belief() if observed else self.belief
         trials = belief.front([point.trial for point in by_number.values()], (pair[1], pair[0]))
         return tuple(by_number[trial.number] for trial in trials)
@@ -205,7 +217,7 @@ def collect(
     Args:
         name: What to call the run.
         experiment: The question.
-        trials: All trials of the run; those of the search, its random baseline and its references are shown.
+        trials: All trials of the run; those of the search, its random baselines and its references are shown.
         environment: Versions and hardware by name, such as {"python": "3.11.7", "device": "cpu"}.
         tested: What was measured on the test images, by trial number and name.
         created: When the report is made; now by default.
@@ -218,12 +230,12 @@ def collect(
     objectives, belief, beyond = experiment.axes, belief or Belief(), beyond or Beyond()
     seeds = seeds_of(trials, experiment.what.objectives[0])
     compared = [trial for trial in trials if trial.phase == "reference"]
-    trials = [trial for trial in trials if trial.phase in ("search", "random")]
-    search = [trial for trial in trials if trial.phase == "search"]
-    baseline = [trial for trial in trials if trial.baseline]
-    fronts = [belief.front(some, objectives) for some in (search, baseline)]
+    trials = [trial for trial in trials if trial.phase == "search" or trial.baseline]
+    of: dict[Phase, list[Trial]] = {phase: [t for t in trials if t.phase == phase] for phase in ("search", *BASELINES)}
+    search = of["search"]
+    fronts = {phase: belief.front(some, objectives) for phase, some in of.items()}
     everything = _points([*trials, *compared], tested or {}, belief, seeds, experiment.what.objectives[0])
-    members = {trial.number for some in fronts for trial in some}
+    members = {trial.number for some in fronts.values() for trial in some}
     points = {
         trial.number: replace(point, on_front=trial.number in members)
         for trial in trials
@@ -232,24 +244,28 @@ def collect(
     observed = front(search, objectives)
     # One box for all, so that search and baseline, runs and moments are comparable.
     shared = fixed_box(search, objectives, experiment.caps, beyond.ends)
-    covered = [hypervolume(values_of(belief.of(one), objectives), objectives, shared) for one in fronts]
+
+    def course(phase: Phase) -> Course:
+        found = fronts[phase]
+        return Course(
+            phase,
+            tuple(points[trial.number] for trial in found),
+            tuple(hypervolume_over_trials(of[phase], objectives, shared).tolist()),
+            hypervolume(values_of(belief.of(found), objectives), objectives, shared),
+            tuple(epochs_over_trials(of[phase]).tolist()),
+        )
+
     made = ReportData(
         name=name,
         created=(created or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC"),
         experiment=experiment,
         environment=dict(environment),
         points=tuple(points.values()),
-        front=tuple(points[trial.number] for trial in fronts[0]),
+        search=course("search"),
+        baselines=tuple(course(phase) for phase in BASELINES if of[phase]),
         observed_front=tuple(points[trial.number] for trial in observed),
-        baseline_front=tuple(points[trial.number] for trial in fronts[1]),
-        knee=points[knee(belief.of(search), objectives).number] if fronts[0] else None,
+        knee=points[knee(belief.of(search), objectives).number] if fronts["search"] else None,
         box=shared,
-        hypervolume=tuple(hypervolume_over_trials(search, objectives, shared).tolist()),
-        baseline_hypervolume=tuple(hypervolume_over_trials(baseline, objectives, shared).tolist()),
-        covered=covered[0],
-        baseline_covered=covered[1],
-        epochs=tuple(epochs_over_trials(search).tolist()),
-        baseline_epochs=tuple(epochs_over_trials(baseline).tolist()),
         stopped=_in_state("stopped", trials),
         continued={trial.continues: trial for trial in trials if trial.continues is not None},
         references=tuple(everything[trial.number] for trial in compared if trial.number in everything),

@@ -7,13 +7,17 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from invnas.measurement import PHASES, Phase
 from invnas.objective import COSTS, HYPERVOLUME, Objective
 from invnas.report.collect import ReportData
 from invnas.report.drawing import summary
 from invnas.report.places import OVER, at, band, knee_offset, line, spanned
 from invnas.report.point import Point
 from invnas.report.references import name_of
-from invnas.report.units import GRID, INK, LOOKS, SOFT, limits, ticks
+from invnas.report.units import DASHES, GRID, INK, LOOKS, SOFT, limits, ticks
+
+#: What of a marker says that nobody chose the architecture: hollow, or hollow with a dot.
+_HOLLOW: Mapping[Phase, str] = {"random": "-open", "branch": "-open-dot"}
 
 _FONT = {
     "family": "system-ui, 'Segoe UI', 'Helvetica Neue', 'Liberation Sans', Arial, sans-serif",
@@ -31,12 +35,12 @@ def figures(data: ReportData) -> dict[str, Any]:
 
 
 def _panel(data: ReportData, pair: tuple[Objective, Objective]) -> dict[str, Any]:
-    traces = [_line(data, pair, baseline=True)] if data.baseline_front else []
-    traces += [*_band(data, pair), _line(data, pair, baseline=False)] if data.front else []
-    traces += [_line(data, pair, baseline=False, observed=True)] if data.front and data.belief.known else []
-    for baseline in (True, False):
+    traces = [_line(data, pair, course.phase) for course in data.baselines if course.front]
+    traces += [*_band(data, pair), _line(data, pair, "search")] if data.front else []
+    traces += [_line(data, pair, "search", observed=True)] if data.front and data.belief.known else []
+    for phase in (*DASHES, "search"):
         for kind in LOOKS:
-            traces += _markers(data, [p for p in data.shown if p.kind == kind and p.trial.baseline == baseline], pair)
+            traces += _markers(data, [p for p in data.shown if p.kind == kind and p.trial.phase == phase], pair)
     traces += [_references(data, pair)] if data.references else []
     ring = {"symbol": "circle-open", "size": 21, "color": INK, "line": {"width": 2}}
     traces.append({"x": [], "y": [], "mode": "markers", "marker": ring, "hoverinfo": "skip"})
@@ -46,20 +50,18 @@ def _panel(data: ReportData, pair: tuple[Objective, Objective]) -> dict[str, Any
     return {"data": traces, "layout": layout}
 
 
-def _line(
-    data: ReportData, pair: tuple[Objective, Objective], baseline: bool, observed: bool = False
-) -> dict[str, Any]:
-    x, y = zip(*line(data, pair, baseline, observed), strict=True)
+def _line(data: ReportData, pair: tuple[Objective, Objective], phase: Phase, observed: bool = False) -> dict[str, Any]:
+    x, y = zip(*line(data, pair, phase, observed), strict=True)
     return {
         "x": x,
         "y": y,
         "mode": "lines",
-        "name": "observed front" if observed else "front of the random baseline" if baseline else "front of the search",
+        "name": "observed front" if observed else f"front of the {PHASES[phase]}",
         "line": {
             "shape": "hv",
             "width": 1 if observed else 1.6,
-            "color": SOFT if baseline or observed else INK,
-            "dash": "dot" if observed else "dash" if baseline else "solid",
+            "color": SOFT if phase in DASHES or observed else INK,
+            "dash": "dot" if observed else DASHES[phase][0] if phase in DASHES else "solid",
         },
         "hoverinfo": "skip",
     }
@@ -81,7 +83,7 @@ def _markers(data: ReportData, points: list[Point], pair: tuple[Objective, Objec
     points = sorted(points, key=lambda point: point.on_front)
     x, y = zip(*(at(point, pair) for point in points), strict=True)
     marker = {
-        "symbol": look.plotly + ("-open" if baseline else ""),
+        "symbol": look.plotly + _HOLLOW.get(points[0].trial.phase, ""),
         "color": look.colour,
         "size": [look.size * (11 if point.on_front and not baseline else 8) for point in points],
         "opacity": [(0.7 if baseline else 1.0) if point.on_front else 0.33 for point in points],
@@ -91,7 +93,7 @@ def _markers(data: ReportData, points: list[Point], pair: tuple[Objective, Objec
         "x": x,
         "y": y,
         "mode": "markers",
-        "name": look.name + (" (baseline)" if baseline else ""),
+        "name": look.name + (f" ({PHASES[points[0].trial.phase]})" if baseline else ""),
         "marker": marker,
         "customdata": [point.number for point in points],
         "text": [_hover(data, point) for point in points],
@@ -123,7 +125,7 @@ def _hover(data: ReportData, point: Point) -> str:
     costs = ", ".join(f"{cost.label} {point.shown(cost)}" for cost in COSTS if cost.name in point.trial.cost)
     lines = [
         f"<b>trial {point.number}</b>, {LOOKS[point.kind].name}"
-        + (", random baseline" if point.trial.baseline else "")
+        + (f", {PHASES[point.trial.phase]}" if point.trial.baseline else "")
         + (f", reference: {name_of(point.trial.architecture)}" if point.trial.phase == "reference" else ""),
         f"{main.label} {_told_of(point, main)}{test}",
         costs,
@@ -202,11 +204,12 @@ def _corners(curve: Sequence[float]) -> list[int]:
 def _hypervolume(data: ReportData) -> dict[str, Any]:
     traces: list[dict[str, Any]] = []
     x: dict[str, list[list[int]]] = {over: [] for over in OVER}
-    for name, curve, epochs in data.curves:
+    for course in data.curves:
+        name, curve, epochs = course.name, course.hypervolume, course.epochs
         corners = _corners(curve)
         x["trials"].append([i + 1 for i in corners])
         x["epochs"].append([epochs[i] for i in corners])
-        colour, dash = (INK, "solid") if name == "search" else (SOFT, "dash")
+        colour, dash = (SOFT, DASHES[course.phase][0]) if course.phase in DASHES else (INK, "solid")
         trace = {
             "x": x["trials"][-1],
             "y": [curve[i] for i in corners],
@@ -216,7 +219,7 @@ def _hypervolume(data: ReportData) -> dict[str, Any]:
             "hovertemplate": _told(name, "trials"),
         }
         traces.append(trace)
-    shares = [share for _, curve, _ in data.curves for share in curve]
+    shares = [share for course in data.curves for share in course.hypervolume]
     style = {"gridcolor": GRID, "linecolor": SOFT, "ticks": "outside", "tickcolor": SOFT, "zeroline": False}
     few = {"dtick": 1} if max(column[-1] for column in x["trials"]) < 13 else {}
     layout = _layout(
@@ -241,7 +244,7 @@ def _switch(data: ReportData, x: Mapping[str, list[list[int]]], few: Mapping[str
     """Return two buttons that draw the shares over trials or over epochs."""
     buttons = []
     for over, title in OVER.items():
-        told = [_told(name, over) for name, _, _ in data.curves]
+        told = [_told(course.name, over) for course in data.curves]
         ticks = few.get("dtick") if over == "trials" else None
         axis = {"xaxis.title.text": title, "xaxis.dtick": ticks, "xaxis.autorange": True}
         buttons.append(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from invnas.measurement import Phase
 from invnas.objective import SMALLEST, Objective
 from invnas.report.collect import ReportData
 from invnas.report.point import Point
@@ -31,7 +32,7 @@ def band(data: ReportData, pair: tuple[Objective, Objective]) -> tuple[list[floa
     x, y = pair
     if y not in data.belief.objectives:
         return [], [], []
-    steps = data.steps(pair, baseline=False)
+    steps = data.steps(pair, "search")
     ends = [point.ends(y) for point in steps]
     low, high = ([y.plotted(end[i]) for end in ends] for i in (0, 1))
     return [x.plotted(point.standing(x)) for point in steps], low, high
@@ -45,11 +46,11 @@ def spanned(data: ReportData, objective: Objective) -> list[float]:
 
 
 def line(
-    data: ReportData, pair: tuple[Objective, Objective], baseline: bool, observed: bool = False
+    data: ReportData, pair: tuple[Objective, Objective], phase: Phase, observed: bool = False
 ) -> list[tuple[float, float]]:
     """Return the corners of a front as a panel counts them."""
     value = Point.value if observed else Point.standing
-    steps = data.steps(pair, baseline, observed)
+    steps = data.steps(pair, phase, observed)
     return [(pair[0].plotted(value(point, pair[0])), pair[1].plotted(value(point, pair[1]))) for point in steps]
 
 

@@ -18,7 +18,7 @@ class Point:
     Attributes:
         trial: The trial, complete.
         measurement: Its measurement.
-        on_front: Whether it lies on the front of its own kind of search (or of the random baseline), as believed.
+        on_front: Whether it lies on the front of the search or of the random baseline it belongs to.
         tested: What was measured on the test images, by name; empty when it was not tested.
         believed: What it is believed to reach, by name; empty where that is what was measured.
         seeds: Seeds it was trained with.

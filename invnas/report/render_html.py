@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from html import escape
 from importlib.resources import files
@@ -22,7 +23,7 @@ from invnas.report.panel import facts
 from invnas.report.places import at
 from invnas.report.point import Point
 from invnas.report.references import verdict
-from invnas.report.units import LOOKS
+from invnas.report.units import DASHES, LOOKS
 
 
 def write(data: ReportData, folder: Path) -> Path:
@@ -89,8 +90,9 @@ def _legend(data: ReportData, lines: Mapping[str, str], kinds: bool) -> str:
     items += [
         f'<span><b class="{kind}">{look.glyph}</b>{look.name}</span>' for kind, look in LOOKS.items() if kind in present
     ]
-    if kinds and data.baseline_front:
-        items.append("<span><b>○</b>hollow: random baseline</span>")
+    if kinds:
+        how = {"random": "<b>○</b>hollow", "branch": "<b>⊙</b>with a dot"}
+        items += [f"<span>{how[course.phase]}: {course.name}</span>" for course in data.baselines if course.front]
     if kinds and data.references:
         items.append("<span><b>☆</b>star: reference architecture</span>")
     return f'<p class="legend">{"".join(items)}</p>'
@@ -98,9 +100,9 @@ def _legend(data: ReportData, lines: Mapping[str, str], kinds: bool) -> str:
 
 def _lead(data: ReportData) -> str:
     experiment, search = data.experiment, [point for point in data.points if not point.trial.baseline]
-    baseline = len(data.points) - len(search)
     counts = [f"{len(search)} architecture{'' if len(search) == 1 else 's'} trained by the search"]
-    counts += [f"{baseline} by the random baseline"] if baseline else []
+    drawn = Counter(point.trial.phase for point in data.points)
+    counts += [f"{drawn[course.phase]} by the {course.name}" for course in data.baselines]
     continued = f", {len(data.continued)} of them continued" if data.continued else ""
     counts += [f"{len(data.stopped)} stopped early{continued}"] if data.stopped else []
     counts += [f"{len(data.references)} references"] if data.references else []
@@ -133,10 +135,11 @@ def _figures(data: ReportData) -> str:
             (f"{learned.label} of the knee (trial {data.knee.number})", _with_band(data.knee, learned)),
             (f"{spent.label} of the knee", data.knee.shown(spent)),
             ("architectures on the front", str(len(data.front))),
-            (f"hypervolume of the front{believed}", HYPERVOLUME.show(data.covered)),
+            (f"hypervolume of the front{believed}", HYPERVOLUME.show(data.search.covered)),
         ]
-        if data.baseline_hypervolume:
-            shown.append((f"that of the random baseline{believed}", HYPERVOLUME.show(data.baseline_covered)))
+        shown += [
+            (f"that of the {course.name}{believed}", HYPERVOLUME.show(course.covered)) for course in data.baselines
+        ]
     return "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in shown)
 
 
@@ -157,7 +160,7 @@ def _front(data: ReportData) -> str:
         return html_tables.empty("No trial is complete, so there is no front to show.")
     lines = {"front of the search": ""} if data.front else {}
     lines |= {"observed front": "dotted"} if data.front and data.belief.known else {}
-    lines |= {"front of the random baseline": "dashed"} if data.baseline_front else {}
+    lines |= {f"front of the {course.name}": DASHES[course.phase][2] for course in data.baselines if course.front}
     plots = _legend(data, lines, kinds=True) + "".join(
         f'<h3>{escape(_plain(pair[1]))} versus {escape(pair[0].label)}</h3><div class="plot" id="plot-{i}"></div>'
         if len(data.panels) > 1
@@ -195,7 +198,7 @@ def _hypervolume(data: ReportData) -> str:
     pairs = zip(data.objectives, data.box.worst, data.box.best, strict=True)
     edges = "; ".join(f"{axis.label} from {axis.show(worst)} to {axis.show(best)}" for axis, worst, best in pairs)
     believed = (
-        f" As believed now, the front of the search covers {HYPERVOLUME.show(data.covered)}."
+        f" As believed now, the front of the search covers {HYPERVOLUME.show(data.search.covered)}."
         if data.belief.known
         else ""
     )
@@ -206,15 +209,15 @@ def _hypervolume(data: ReportData) -> str:
         if others
         else "It is the same for all runs of this question on this space, however long they are. "
     )
-    baseline = "" if data.baseline_hypervolume else " This run has no random baseline to compare with."
+    baseline = "" if data.baselines else " This run has no random baseline to compare with."
     note = (
         "Share of a box that the front dominates after each trial, by what single trainings measured, costs on a "
         f"logarithm. It is no accuracy.{believed} The box goes from worst to best: {edges}; no trial moves it. {fixed}"
         "A failed or stopped trial counts as a trial and adds nothing; its epochs count, and one that continues a "
         f"stopped one counts the epochs it adds.{baseline}"
     )
-    lines = {"search": ""} if data.hypervolume else {}
-    lines |= {"random baseline": "dashed"} if data.baseline_hypervolume else {}
+    lines = {"search": ""} if data.search.hypervolume else {}
+    lines |= {course.name: DASHES[course.phase][2] for course in data.baselines if course.hypervolume}
     legend = _legend(data, lines, kinds=False)
     return f'<p class="note">{escape(note)}</p>{legend}<div class="plot low" id="plot-hypervolume"></div>'
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from invnas.errors import MissingExtra
-from invnas.measurement import MAC_CONVENTION
+from invnas.measurement import MAC_CONVENTION, Phase
 from invnas.objective import Objective
 from invnas.report.collect import ReportData
 from invnas.report.places import COVERED, OVER, at, band, knee_offset, line, spanned
 from invnas.report.point import Point
-from invnas.report.units import GRID, INK, LOOKS, SOFT, limits, ticks
+from invnas.report.units import DASHES, GRID, INK, LOOKS, SOFT, limits, ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,8 +65,9 @@ def front(data: ReportData) -> Figure:
         _axis(data, axes, pair[0], "x")
         _axis(data, axes, pair[1], "y")
         axes.grid(color=GRID)
-        for baseline in (True, False):
-            _panel(data, axes, pair, baseline)
+        phases: tuple[Phase, ...] = (*DASHES, "search")
+        for phase in phases:
+            _panel(data, axes, pair, phase)
         for point in data.references:
             look: Any = {"markerfacecolor": "none", "markeredgecolor": LOOKS[point.kind].colour, "zorder": 5}
             axes.plot(*at(point, pair), "*", linestyle="none", markersize=11, **look)
@@ -110,29 +111,38 @@ def _handles(data: ReportData) -> list[Line2D]:
     if data.front and data.belief.known:
         handles.append(Line2D([], [], color=INK, alpha=0.12, linewidth=7, label="its 95 % band"))
         handles.append(Line2D([], [], color=SOFT, linestyle=":", linewidth=1.1, label="observed front"))
-    if data.baseline_front:
-        style = {"color": SOFT, "markerfacecolor": "none"}
-        handles.append(Line2D([], [], linestyle="--", linewidth=1.3, label="front of the random baseline", **style))
-        handles.append(Line2D([], [], linestyle="none", marker="o", label="hollow: random baseline", **style))
+    for course in (course for course in data.baselines if course.front):
+        dashes, title = DASHES[course.phase][1], f"front of the {course.name}"
+        handles.append(Line2D([], [], color=SOFT, linestyle=dashes, linewidth=1.3, label=title))
+        how, inside = ("hollow" if course.phase == "random" else "half filled"), _inside(course.phase, SOFT)
+        named: Any = {"color": SOFT, "label": f"{how}: {course.name}", **inside}
+        handles.append(Line2D([], [], linestyle="none", marker="o", **named))
     if data.references:
         star: Any = {"marker": "*", "markersize": 11, "markerfacecolor": "none", "markeredgecolor": SOFT}
         handles.append(Line2D([], [], linestyle="none", label="star: reference architecture", **star))
     return handles
 
 
-def _panel(data: ReportData, axes: Axes, pair: tuple[Objective, Objective], baseline: bool) -> None:
-    steps = line(data, pair, baseline)
+def _inside(phase: Phase, colour: str) -> dict[str, Any]:
+    """Return how markers are filled: of what nobody chose not at all, or by half."""
+    if phase == "branch":
+        return {"fillstyle": "left", "markerfacecolor": colour, "markerfacecoloralt": "none"}
+    return {"markerfacecolor": "none" if phase == "random" else colour}
+
+
+def _panel(data: ReportData, axes: Axes, pair: tuple[Objective, Objective], phase: Phase) -> None:
+    steps, baseline = line(data, pair, phase), phase in DASHES
     if steps:
-        colour, dashes = (SOFT, "--") if baseline else (INK, "-")
+        colour, dashes = (SOFT, DASHES[phase][1]) if baseline else (INK, "-")
         axes.step(*zip(*steps, strict=True), dashes, where="post", color=colour, linewidth=1.3)
     if steps and not baseline and data.belief.known:
         x, low, high = band(data, pair)
         axes.fill_between(x, low, high, step="post", color=INK, alpha=0.09, linewidth=0)
-        observed = line(data, pair, baseline, observed=True)
+        observed = line(data, pair, phase, observed=True)
         axes.step(*zip(*observed, strict=True), ":", where="post", color=SOFT, linewidth=1.1)
     alike: dict[tuple[str, bool], list[Point]] = {}
     for point in data.points:
-        if point.trial.baseline == baseline:
+        if point.trial.phase == phase:
             alike.setdefault((point.kind, point.on_front), []).append(point)
     for (kind, on_front), points in alike.items():
         look = LOOKS[kind]
@@ -141,7 +151,7 @@ def _panel(data: ReportData, axes: Axes, pair: tuple[Objective, Objective], base
             look.matplotlib,
             linestyle="none",
             markersize=look.size * (7.5 if on_front and not baseline else 5.5),
-            markerfacecolor="none" if baseline else look.colour,
+            **_inside(phase, look.colour),
             markeredgecolor=look.colour if baseline else "#ffffff",
             markeredgewidth=0.8,
             alpha=(0.8 if baseline else 1.0) if on_front else 0.35,
@@ -171,11 +181,12 @@ def hypervolume(data: ReportData, over: Literal["trials", "epochs"] = "trials") 
     if over == "epochs" and not data.epochs_known:
         return _sentence(figure, "The epochs of these trials are not known.")
     axes = figure.add_subplot()
-    for name, shares, epochs in data.curves:
-        colour, dashes = (INK, "-") if name == "search" else (SOFT, "--")
+    for course in data.curves:
+        shares, epochs = course.hypervolume, course.epochs
+        colour, dashes = (SOFT, DASHES[course.phase][1]) if course.phase in DASHES else (INK, "-")
         marker = "o" if len(shares) == 1 else ""
         x = epochs if over == "epochs" else range(1, len(shares) + 1)
-        axes.step(x, shares, dashes + marker, where="post", color=colour, label=name)
+        axes.step(x, shares, dashes, marker=marker, where="post", color=colour, label=course.name)
     axes.grid(color=GRID)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.margins(x=0.01)

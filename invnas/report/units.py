@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from invnas.measurement import Phase
 from invnas.objective import SMALLEST, Objective
 
 
@@ -31,6 +34,12 @@ class Look:
 
 #: Colours of what is written, of what stands back, and of the lines of a grid.
 INK, SOFT, GRID = "#202124", "#5f6368", "#e8eaed"
+
+#: How the lines of what nobody chose are dashed, by phase: the names of plotly, of matplotlib and of the page.
+DASHES: Mapping[Phase, tuple[str, Any, str]] = {
+    "random": ("dash", "--", "dashed"),
+    "branch": ("dashdot", "-.", "dashdot"),
+}
 
 LOOKS = {
     "convolution": Look("convolution only", "#0072B2", "circle", "o", "●"),

@@ -1,7 +1,8 @@
 """The record of a run: Optuna studies in one append-only file, readable by plain Optuna.
 
-Each phase of a run is a study: "search" holds the trials of the search, "random" those of its random baseline. A trial
-carries under its user attributes what makes it a `Trial`. The caller holds the lock of the run folder while writing.
+Each phase of a run is a study: "search" holds the trials of the search, "random" and "branch" those of its random
+baselines. A trial carries under its user attributes what makes it a `Trial`. The caller holds the lock of the run
+folder while writing.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from invnas.architecture import Architecture
 from invnas.caps import Caps
 from invnas.choice import Decisions
 from invnas.errors import BadInput, InvalidArchitecture
-from invnas.measurement import Cost, Measurement, Phase, Trial
+from invnas.measurement import BASELINES, Cost, Measurement, Phase, Trial
 from invnas.search.events import Event, Rejected
 from invnas.search.sampler import Candidate, Context, Draws, Rejection, Sampler, Told
 from invnas.space import Space
@@ -51,8 +51,8 @@ class Proposer:
         price: What an architecture costs.
         caps: Largest cost allowed.
         trials: The trials of the run so far: none of them is trained again.
-        phase: What the trials are there for; the random baseline takes over what the search has measured, references
-            what either has.
+        phase: What the trials are there for; random baselines and references take over what other phases have
+            measured.
         seed: Seed of the proposals made in the sampler's place.
         on_event: Told of each rejected proposal.
         meter: Adds what has to be measured to the cost of a candidate that is to be trained.
@@ -76,10 +76,10 @@ class Proposer:
         self._number = sum(trial.phase == phase for trial in trials)
         self.measured: dict[str, Measurement] = {}
         self._taken: set[str] = set()
-        of_the_space = [trial for trial in trials if trial.phase in ("search", "random")]
+        of_the_space = [trial for trial in trials if trial.phase == "search" or trial.baseline]
         for trial in of_the_space:
             if (
-                phase in ("random", "reference")
+                (phase in BASELINES or phase == "reference")
                 and trial.phase != phase
                 and trial.state == "complete"
                 and trial.measurement is not None

@@ -12,7 +12,7 @@ import pytest
 
 from invnas.architecture import Architecture, Involution
 from invnas.experiment import Experiment
-from invnas.measurement import Cost, Measurement, Trial
+from invnas.measurement import Cost, Measurement, Phase, Trial
 from invnas.report.collect import ReportData, collect
 from invnas.space import Space, load_space
 
@@ -33,17 +33,18 @@ def measure(architecture: Architecture, rng: random.Random, latency: bool = Fals
 
 
 def make_trials(
-    space: Space, count: int, baseline: int = 0, latency: bool = False, failures: bool = True
+    space: Space, count: int, baseline: int = 0, latency: bool = False, failures: bool = True, branch: int = 0
 ) -> list[Trial]:
     """Return finished trials; every ninth fails when `failures`."""
     rng = random.Random(0)
     trials = []
-    for number in range(count + baseline):
+    phases: list[Phase] = [*["search"] * count, *["random"] * baseline, *["branch"] * branch]
+    for number, phase in enumerate(phases):
         decisions, architecture = space.sample(rng)
         while number % 3 == 1 and architecture.kind != "convolution":  # rare in a uniform sample
             decisions, architecture = space.sample(rng)
         cost, measured = measure(architecture, rng, latency)
-        base = Trial(number, architecture, decisions, cost, phase="random" if number >= count else "search")
+        base = Trial(number, architecture, decisions, cost, phase=phase)
         made = {"state": "complete", "measurement": measured}
         if failures and number % 9 == 8:
             made = {
@@ -71,10 +72,10 @@ def vars_of(trial: Trial) -> dict[str, object]:
 
 
 def make_data(
-    count: int = 30, baseline: int = 0, latency: bool = False, stopped: bool = False, **other: object
+    count: int = 30, baseline: int = 0, latency: bool = False, stopped: bool = False, branch: int = 0, **other: object
 ) -> ReportData:
     """Return the data of a report over the digits space."""
-    trials = make_trials(load_space("digits"), count, baseline, latency, failures=count > 1)
+    trials = make_trials(load_space("digits"), count, baseline, latency, count > 1, branch)
     trials = halved(trials) if stopped else trials
     experiment = Experiment(**{"trials": max(count, 1), "random_baseline": baseline > 0, "seed": 7, **other})  # type: ignore[arg-type]
     tested = {trial.number: {"top1": 0.7} for trial in trials if trial.state == "complete" and trial.number % 2 == 0}

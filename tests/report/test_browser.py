@@ -143,7 +143,7 @@ def test_a_click_draws_the_hypervolume_over_epochs_and_back(browser: Any, page: 
     last = (
         "const p = document.getElementById('plot-hypervolume'); return [p.data[1].x.at(-1), p.layout.xaxis.title.text]"
     )
-    for button, shown in ((epochs, [data.epochs[-1], "Epochs trained"]), (trials, [40, "Finished trials"])):
+    for button, shown in ((epochs, [data.search.epochs[-1], "Epochs trained"]), (trials, [40, "Finished trials"])):
         browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
         webdriver.ActionChains(browser).move_to_element(button).click().perform()
         WebDriverWait(browser, 10).until(lambda b, shown=shown: b.execute_script(last) == shown)

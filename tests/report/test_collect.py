@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,31 +15,33 @@ from invnas.architecture import Architecture, Convolution, Involution
 from invnas.errors import BadInput
 from invnas.pareto import front
 from invnas.reference import fixed_box
-from invnas.report import collect
+from invnas.report import collect, render_html, render_static, table
 from invnas.report.collect import ReportData
+from invnas.report.figures import figures
 from invnas.report.sections import Section, sections_of
 
 
 def test_no_trial(make: Callable[..., ReportData]) -> None:
     data = make(0)
-    assert (data.points, data.front, data.knee, data.hypervolume, data.failed) == ((), (), None, (), ())
+    assert (data.points, data.front, data.knee, data.search.hypervolume, data.failed) == ((), (), None, (), ())
 
 
 def test_one_trial_is_front_and_knee(make: Callable[..., ReportData]) -> None:
     data = make(1)
     assert [point.number for point in data.front] == [0]
     assert data.knee == data.points[0]
-    assert len(data.hypervolume) == 1
-    assert data.baseline_front == ()
+    assert len(data.search.hypervolume) == 1
+    assert data.baselines == ()
 
 
 def test_search_and_baseline_have_fronts_of_their_own_in_one_box(data: ReportData) -> None:
     search = [point.trial for point in data.points if not point.trial.baseline]
     baseline = [point.trial for point in data.points if point.trial.baseline]
     assert [p.trial for p in data.front] == list(front(search, data.objectives))
-    assert [p.trial for p in data.baseline_front] == list(front(baseline, data.objectives))
-    assert {p.number for p in data.points if p.on_front} == {p.number for p in (*data.front, *data.baseline_front)}
-    assert len(data.hypervolume) == len(data.baseline_hypervolume) == 40, "a failed trial counts"
+    (drawn,) = data.baselines
+    assert [p.trial for p in drawn.front] == list(front(baseline, data.objectives))
+    assert {p.number for p in data.points if p.on_front} == {p.number for p in (*data.front, *drawn.front)}
+    assert len(data.search.hypervolume) == len(drawn.hypervolume) == 40, "a failed trial counts"
     assert data.box == fixed_box([p.trial for p in data.points if not p.trial.baseline], data.objectives)
 
 
@@ -132,14 +136,41 @@ def test_stopped_trials_are_told_apart_and_stay_off_the_front(make: Callable[...
 
 def test_epochs_are_those_that_were_spent(make: Callable[..., ReportData]) -> None:
     data = make(10, stopped=True)  # trials 1, 5 and 9 were stopped after 8 of 30 epochs, 8 failed, 10 continues 1
-    assert data.epochs == (30, 38, 68, 98, 128, 136, 166, 196, 196, 204, 226)
-    assert len(data.epochs) == len(data.hypervolume)
-    assert (data.baseline_epochs, data.epochs_known) == ((), True)
+    assert data.search.epochs == (30, 38, 68, 98, 128, 136, 166, 196, 196, 204, 226)
+    assert len(data.search.epochs) == len(data.search.hypervolume)
+    assert (data.baselines, data.epochs_known) == ((), True)
     assert {number: trial.number for number, trial in data.continued.items()} == {1: 10}
     none = make(0)
-    assert (none.epochs, none.curves, none.epochs_known) == ((), (), False)
+    assert (none.search.epochs, none.curves, none.epochs_known) == ((), (), False)
 
 
 def test_each_curve_has_its_epochs(make: Callable[..., ReportData]) -> None:
-    names = [(name, len(shares), epochs[-1]) for name, shares, epochs in make(4, 3).curves]
+    names = [(one.name, len(one.hypervolume), one.epochs[-1]) for one in make(4, 3).curves]
     assert names == [("random baseline", 3, 90), ("search", 4, 120)]
+
+
+def test_two_random_baselines_are_told_apart(make: Callable[..., ReportData], tmp_path: Path) -> None:
+    data = make(20, 12, branch=12)
+    assert [(course.phase, course.name, len(course.hypervolume)) for course in data.baselines] == [
+        ("random", "random baseline", 12),
+        ("branch", "branch-uniform baseline", 12),
+    ]
+    assert [course.name for course in data.curves] == ["random baseline", "branch-uniform baseline", "search"]
+    for course in data.baselines:
+        assert {point.trial.phase for point in course.front} == {course.phase}
+    traces = {trace["name"]: trace for trace in figures(data)["plot-0"]["data"] if "name" in trace}
+    assert traces["front of the random baseline"]["line"]["dash"] == "dash"
+    assert traces["front of the branch-uniform baseline"]["line"]["dash"] == "dashdot"
+    assert traces["hybrid (branch-uniform baseline)"]["marker"]["symbol"] == "square-open-dot"
+    page = render_html.render(data)
+    for words in (
+        "11 by the branch-uniform baseline",
+        "that of the branch-uniform baseline",
+        "with a dot: branch-uniform",
+    ):
+        assert words in page
+    table.write(data, tmp_path)
+    rows = list(csv.DictReader((tmp_path / "trials.csv").read_text(encoding="utf-8").splitlines()))
+    assert sum(row["found_by"] == "branch-uniform baseline" for row in rows) == 12
+    shown = [text.get_text() for text in render_static.front(data).legends[0].get_texts()]
+    assert "half filled: branch-uniform baseline" in shown

@@ -71,7 +71,7 @@ def test_the_front_is_drawn_as_believed_with_its_band_and_as_observed(data: Repo
     traces = figures(data)["plot-0"]["data"]
     named = {trace.get("name"): trace for trace in traces}
     believed, observed = named["front of the search"], named["observed front"]
-    assert [point.number for point in data.steps(data.panels[0], baseline=False)] == [p.number for p in data.front]
+    assert [point.number for point in data.steps(data.panels[0], "search")] == [p.number for p in data.front]
     assert list(believed["y"]) == [100 * point.believed["top1"].mean for point in data.front]
     assert list(observed["y"]) == [100 * point.measurement.top1 for point in data.observed_front]
     low, high = (trace["y"] for trace in traces if trace.get("name") == "95 % band of the front")
@@ -79,7 +79,7 @@ def test_the_front_is_drawn_as_believed_with_its_band_and_as_observed(data: Repo
     wide = {name: replace(one, low=0.01, high=0.99) for name, one in data.belief.estimates["top1"].items()}
     points = {p.number: replace(p, believed={"top1": wide[p.trial.architecture.fingerprint]}) for p in data.points}
     front = tuple(points[point.number] for point in data.front)
-    figure = figures(replace(data, points=tuple(points.values()), front=front))["plot-0"]
+    figure = figures(replace(data, points=tuple(points.values()), search=replace(data.search, front=front)))["plot-0"]
     drawn = [y for trace in figure["data"] for y in trace["y"]]
     bottom, top = figure["layout"]["yaxis"]["range"]
     assert bottom < min(drawn) == 1
@@ -124,8 +124,8 @@ def test_sizes_of_splits_seeds_and_what_was_retrained_stand_on_the_page(page: st
 
 def test_a_hypervolume_is_never_printed_in_per_cent_and_its_box_has_a_name(data: ReportData, page: str) -> None:
     assert HYPERVOLUME.show(0.777) == "0.777"
-    assert f"hypervolume of the front, believed {data.covered:.4g}" in page
-    assert f"As believed now, the front of the search covers {data.covered:.4g}." in page
+    assert f"hypervolume of the front, believed {data.search.covered:.4g}" in page
+    assert f"As believed now, the front of the search covers {data.search.covered:.4g}." in page
     assert "no trial moves it. The ends of FLOPs are those of the first 8 complete trials" in page
     assert max(max(trace["y"]) for trace in figures(data)["plot-hypervolume"]["data"]) <= 1
 

@@ -161,7 +161,7 @@ def test_references_are_drawn_listed_and_on_no_front(tmp_path: Path) -> None:
     assert [point.number for point in data.references] == [10, 11]
     assert [point.number for point in data.front] == [2, 1, 0]
     assert len(data.failed) == 1
-    assert data.hypervolume == report(FRONT).hypervolume
+    assert data.search.hypervolume == report(FRONT).search.hypervolume
     (stars,) = [trace for trace in figures(data)["plot-0"]["data"] if trace.get("name") == "reference"]
     assert stars["marker"]["symbol"] == "star-open"
     assert stars["customdata"] == [10, 11]

@@ -246,11 +246,12 @@ def test_the_hypervolume_can_be_drawn_over_epochs(make: Callable[..., ReportData
     trials, epochs = figure["layout"]["updatemenus"][0]["buttons"]
     assert (trials["label"], epochs["label"]) == ("over trials", "over epochs")
     assert trials["args"][0]["x"] == [trace["x"] for trace in figure["data"]]
-    assert epochs["args"][0]["x"] == [list(spent) for _, _, spent in data.curves]
+    assert epochs["args"][0]["x"] == [list(course.epochs) for course in data.curves]
     assert epochs["args"][1]["xaxis.title.text"] == "Epochs trained"
     assert all("%{x} epochs" in text for text in epochs["args"][0]["hovertemplate"])
 
 
 def test_without_epochs_there_is_nothing_to_switch(make: Callable[..., ReportData]) -> None:
-    data = replace(make(3), epochs=(0, 0, 0))
+    made = make(3)
+    data = replace(made, search=replace(made.search, epochs=(0, 0, 0)))
     assert "updatemenus" not in figures(data)["plot-hypervolume"]["layout"]

@@ -47,8 +47,8 @@ def over_epochs(data: ReportData) -> Any:
 def test_the_shares_are_drawn_over_trials_and_over_epochs(make: Callable[..., ReportData]) -> None:
     data = make(12, 12, stopped=True)
     for figure, spent in (
-        (render_static.hypervolume(data), [range(1, len(curve) + 1) for _, curve, _ in data.curves]),
-        (over_epochs(data), [epochs for _, _, epochs in data.curves]),
+        (render_static.hypervolume(data), [range(1, len(course.hypervolume) + 1) for course in data.curves]),
+        (over_epochs(data), [course.epochs for course in data.curves]),
     ):
         lines = figure.axes[0].get_lines()
         assert [list(line.get_xdata()) for line in lines] == [list(x) for x in spent]
@@ -58,7 +58,7 @@ def test_the_shares_are_drawn_over_trials_and_over_epochs(make: Callable[..., Re
 
 def test_epochs_that_nobody_counted_are_a_sentence(make: Callable[..., ReportData]) -> None:
     data = make(3)
-    data = replace(data, epochs=(0, 0, 0))
+    data = replace(data, search=replace(data.search, epochs=(0, 0, 0)))
     assert not over_epochs(data).axes
     assert over_epochs(data).texts[0].get_text() == "The epochs of these trials are not known."
 

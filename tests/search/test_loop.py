@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import statistics
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from invnas.caps import Caps
 from invnas.choice import Decisions
 from invnas.errors import BadInput, DiskFailed, InvnasError
-from invnas.measurement import Measurement, Phase
+from invnas.measurement import BASELINES, Measurement, Phase
 from invnas.messages import Ended, Failure, Halt, Job, Message
 from invnas.run import Run
 from invnas.search.events import Advanced, Event, Failed, Finished, Rejected, Started, Stopped
@@ -276,6 +277,27 @@ def test_baseline_takes_over_what_the_search_measured(tmp_path: Path) -> None:
     measured = {trial.architecture.fingerprint: trial.measurement for trial in run.trials("search")}
     for trial in found:
         assert measured.get(trial.architecture.fingerprint, trial.measurement) == trial.measurement
+
+
+def test_a_second_baseline_takes_over_what_both_have_measured_and_draws_less_deep_networks(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "digits", trials=40)
+    with run.locked():
+        go(run, trials=2)
+        for phase, sampler in BASELINES.items():
+            go(run, sampler=make_sampler(replace(run.experiment, sampler=sampler, seed=1), run.space), phase=phase)
+        known = run.trials("random")[0]
+        run.start(known.architecture, known.decisions, known.cost, "branch")
+        again = go(run, sampler=make_sampler(run.experiment, run.space), phase="branch", trials=41)
+    assert (again.trained, again.reused) == (0, 1)
+    assert run.trials("branch")[-1].measurement == known.measurement
+    blocks = {
+        phase: statistics.fmean(
+            sum(len(stage.blocks) for stage in trial.architecture.network.stages) for trial in found
+        )
+        for phase in BASELINES
+        if (found := run.trials(phase))
+    }
+    assert blocks["branch"] < blocks["random"] - 0.5
 
 
 def test_baseline_that_was_killed_between_start_and_reuse_is_not_trained(tmp_path: Path) -> None:
