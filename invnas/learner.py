@@ -33,6 +33,7 @@ class Learner(LightningModule):
 
     Attributes:
         values: What the last validation or test found, by name.
+        by_class: What it found of each class, as `class_values` says.
         train_loss: Mean loss of the last epoch; None before.
         seed: Seed of the global generators, from which a user's own loader, augmentation and layers draw; with the
             epoch it decides what they draw, in a resumed training too. None leaves them alone.
@@ -45,6 +46,7 @@ class Learner(LightningModule):
         super().__init__()
         self.network, self.recipe, self.guessing = network, recipe, guessing
         self.values: dict[str, float] = {}
+        self.by_class: tuple[float | None, ...] = ()
         self.train_loss: float | None = None
         self.seed: int | None = None
         self.first_epoch = 0
@@ -65,6 +67,13 @@ class Learner(LightningModule):
     def measured(self) -> dict[str, float]:
         """Return the task's objectives by name over the batches since the last call."""
         raise NotImplementedError
+
+    def class_values(self) -> tuple[float | None, ...]:
+        """Return the first objective for each class, over the batches that `measured` has last looked at.
+
+        None stands for a class without images; a task without classes returns nothing, as here.
+        """
+        return ()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return what the network makes of images."""
@@ -131,7 +140,7 @@ class Learner(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Take the metrics of the epoch."""
-        self.values = self.measured()
+        self.values, self.by_class = self.measured(), self.class_values()
         for name, value in self.values.items():
             if not math.isfinite(value):
                 epoch = min(self.current_epoch + 1, self.recipe.epochs)

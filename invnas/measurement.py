@@ -122,6 +122,8 @@ class Measurement:
         device: What it ran on, such as "cpu" or "cuda (NVIDIA H200)".
         host: Name of the machine.
         micro_batches: Parts of a batch that were computed one after the other: more than 1 where memory ran out.
+        by_class: The first objective of the task for each class of the data, to three digits; None for a class without
+            images, empty where the task has no classes or the training did not come to its end.
 
     >>> found = Measurement({"top1": 0.75, "loss": 0.9}, epochs=8, planned_epochs=8)
     >>> found.top1, found["loss"]
@@ -136,6 +138,7 @@ class Measurement:
     device: str = ""
     host: str = ""
     micro_batches: int = 1
+    by_class: tuple[float | None, ...] = ()
 
     @property
     def stopped(self) -> bool:
@@ -156,13 +159,16 @@ class Measurement:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
-        return {field.name: getattr(self, field.name) for field in fields(self)} | {"values": dict(self.values)}
+        plain = {field.name: getattr(self, field.name) for field in fields(self)} | {"values": dict(self.values)}
+        del plain["by_class"]
+        return {**plain, "by_class": list(self.by_class)} if self.by_class else plain
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Measurement:
         """Rebuild from `to_dict`; fields of a newer invnas are ignored."""
         known = {field.name for field in fields(cls)}
-        return cls(**{key: value for key, value in data.items() if key in known})
+        found = {key: value for key, value in data.items() if key in known}
+        return cls(**{**found, "by_class": tuple(found.get("by_class", ()))})
 
 
 State = Literal["running", "complete", "stopped", "failed"]

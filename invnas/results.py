@@ -144,6 +144,7 @@ def _beyond(run: Run) -> Beyond:
         images=facts.counts.get("validation"),
         ended="" if run.ended is None else run.ended[1],
         ends=run.manifest.ends,
+        classes=facts.class_names or (),
     )
     if not run.trusted:
         return found

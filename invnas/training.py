@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,7 @@ def train(
                 trainer.validate(module, datamodule=data, verbose=False)
         if not module.values:
             raise TrialFailed("the validation loader gave no batch")
-        return measured(module.values, trainer.current_epoch)
+        return replace(measured(module.values, trainer.current_epoch), by_class=module.by_class)
     finally:
         _release(module, data)
 

@@ -23,6 +23,15 @@ def test_a_measurement_survives_json_and_a_newer_field() -> None:
     assert Measurement.from_dict({**data, "watts": 3}) == ONE
 
 
+def test_classes_are_written_only_where_there_are_some() -> None:
+    plain = Measurement({"top1": 0.5})
+    assert "by_class" not in plain.to_dict()
+    classes = Measurement({"top1": 0.5}, by_class=(0.5, None, 0.912))
+    text = json.dumps(classes.to_dict())
+    assert Measurement.from_dict(json.loads(text)) == classes
+    assert len(text) - len(json.dumps(plain.to_dict())) == len(', "by_class": [0.5, null, 0.912]')
+
+
 def test_a_measurement_survives_copies_and_pickles() -> None:
     assert copy.deepcopy(ONE) == ONE
     assert pickle.loads(pickle.dumps(ONE)) == ONE

@@ -43,6 +43,7 @@ class Beyond:
         images: Validation images; None where nobody counted them.
         ended: Why the search ended before it had its trials; empty where it did not.
         ends: Where the space ends, worst and best by the name of a cost.
+        classes: Names of the classes, in the order of their labels; empty where they have none.
     """
 
     outlook: Outlook = field(default_factory=Outlook)
@@ -52,6 +53,7 @@ class Beyond:
     images: int | None = None
     ended: str = ""
     ends: Ends = field(default_factory=dict)
+    classes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

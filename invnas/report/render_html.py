@@ -15,7 +15,7 @@ from invnas.features import chosen
 from invnas.measurement import MAC_CONVENTION
 from invnas.objective import HYPERVOLUME, Objective
 from invnas.reference import FIRST
-from invnas.report import html_belief, html_tables
+from invnas.report import html_belief, html_classes, html_tables
 from invnas.report.collect import ReportData
 from invnas.report.drawing import drawing_of
 from invnas.report.figures import figures
@@ -60,6 +60,7 @@ def render(data: ReportData) -> str:
         "retrained": html_belief.retrained(data),
         "hypervolume": _hypervolume(data),
         "usage": html_tables.usage(data),
+        "classes": html_classes.classes(data),
         "table": html_tables.tables(data),
         "drawings": _drawings(data),
         "stopped": html_tables.stopped(data),

@@ -74,6 +74,7 @@ def _failed(trial: Trial) -> dict[str, Any]:
 def _measured(trial: Trial) -> dict[str, Any]:
     assert trial.measurement is not None
     measured = trial.measurement.to_dict()
+    measured.pop("by_class", None)  # the page has them
     return {**_trial(trial), **measured.pop("values"), **measured}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from torch import nn
 
 from invnas.data import DataFacts, load_data
 from invnas.experiment import DataSource, Recipe
+from invnas.measurement import Measurement
 from invnas.task import load_task
 from invnas.tasks.classification import Classification
 from invnas.tasks.classification.head import ClassScores
@@ -66,3 +68,26 @@ def test_label_smoothing_is_in_the_training_loss_only() -> None:
     assert smoothed is not None
     assert smoothed.item() == pytest.approx(nn.functional.cross_entropy(scores, labels, label_smoothing=0.2).item())
     assert module.measured()["loss"] == pytest.approx(nn.functional.cross_entropy(scores, labels).item())
+
+
+def test_each_class_has_the_accuracy_of_an_independent_count() -> None:
+    module, labels = Classifier(nn.Identity(), 4, Recipe()), torch.tensor([0, 0, 1, 1, 1, 3])
+    assert module.class_values() == ()
+    outputs = torch.nn.functional.one_hot(torch.tensor([0, 1, 1, 1, 2, 3]), 4).float()
+    for part in (slice(0, 4), slice(4, 6)):
+        module.measure(outputs[part], labels[part])
+    module.measured()
+    assert module.class_values() == (0.5, 0.667, None, 1.0)
+    module.measure(outputs[:1], labels[:1])
+    module.measured()
+    assert module.class_values() == (1.0, None, None, None)
+
+
+def test_a_training_ends_with_the_accuracy_of_each_class() -> None:
+    data = load_data(DataSource("HardDigits", {"batch_size": 128}))
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    found = train(network, data, Recipe(epochs=2, learning_rate=0.3), seed=0)
+    seen = torch.bincount(torch.cat([labels for _, labels in data.val_dataloader()]), minlength=10)
+    shares = torch.tensor([0.0 if value is None else value for value in found.by_class])
+    assert float((shares * seen).sum() / seen.sum()) == pytest.approx(found.top1, abs=1e-3)
+    assert Measurement.from_dict(json.loads(json.dumps(found.to_dict()))) == found

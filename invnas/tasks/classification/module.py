@@ -37,6 +37,9 @@ class Classifier(Learner):
             compute_groups=False,
         )
         self.loss = MeanMetric(nan_strategy="disable")
+        # Images of each class, and those of them that were told right; made where the images are.
+        self._counts: torch.Tensor | None = None
+        self._shares: tuple[float | None, ...] = ()
 
     def training_loss(self, outputs: torch.Tensor, targets: Any) -> torch.Tensor:
         """Return the cross-entropy, with the recipe's label smoothing."""
@@ -48,6 +51,10 @@ class Classifier(Learner):
         targets = as_classes(targets, self.classes)
         self.metrics.update(outputs, targets)
         self.loss.update(F.cross_entropy(outputs, targets, reduction="none"))
+        if self._counts is None:
+            self._counts = torch.zeros((2, self.classes), dtype=torch.int64, device=targets.device)
+        right = outputs.argmax(dim=1) == targets
+        self._counts.index_add_(1, targets, torch.stack([torch.ones_like(targets), right.long()]))
 
     def measured(self) -> dict[str, float]:
         """Return top-1, top-5 and loss."""
@@ -55,4 +62,11 @@ class Classifier(Learner):
         values["loss"] = float(self.loss.compute())
         self.metrics.reset()
         self.loss.reset()
+        seen, right = ([0] * self.classes,) * 2 if self._counts is None else self._counts.tolist()
+        self._shares = tuple(float(f"{r / n:.3g}") if n else None for n, r in zip(seen, right, strict=True))
+        self._counts = None
         return values
+
+    def class_values(self) -> tuple[float | None, ...]:
+        """Return the top-1 accuracy of each class."""
+        return self._shares
