@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from search.cheap import go, make_run
+from search.cheap import CheapEngine, go, make_run, measure
 
 from invnas.cli.tables import print_front, print_table, run_facts
 from invnas.measurement import Cost, Measurement
+from invnas.messages import Job
+from invnas.report.collect import collect
+from invnas.report.references import verdict
+from invnas.status import status_of
 from invnas.zoo import small_networks
 
 HEAD = ("trial", "kind", "test top-1", "top-1", "FLOPs", "parameters", "peak activation memory")
@@ -97,3 +103,31 @@ def test_a_front_that_a_reference_beats_says_so_below_and_as_data(
     print_front(run)
     assert "Do not search: small ResNet-8 x 0.25" in " ".join(capsys.readouterr().out.split())
     assert run_facts(run)["verdict"].startswith("Do not search: small ResNet-8 x 0.25")
+
+
+@pytest.mark.parametrize("trials", [3, 24])
+def test_report_and_terminal_have_one_front_knee_best_and_verdict(tmp_path: Path, trials: int) -> None:
+    run = make_run(tmp_path, trials=trials, sampler="random")
+    with run.locked():
+        go(run, CheapEngine(outcome=lucky))
+        network = small_networks()["small ResNet-8 x 0.25"]
+        trial = run.start(network, {}, Cost.counted(10**7, 1, 1), "reference")
+        run.finish(trial, Measurement({"top1": 0.5, "loss": 0.1}))
+    assert run.belief.known == (trials == 24)
+    page, told = collect("run", run.experiment, run.trials(), {}, belief=run.belief), run_facts(run)
+    assert [point.number for point in page.front] == [one["trial"] for one in told["front"]]
+    assert [point.number for point in page.observed_front] == told["observed_front"]
+    assert page.knee is not None
+    assert page.knee.number == told["knee"] == run.pick("knee").number
+    best = max(page.front, key=lambda point: point.standing(page.learned[0]))
+    assert best.number == run.pick("best").number
+    assert verdict(page) == told["verdict"] != ""
+    assert page.search.covered == pytest.approx(status_of(run).hypervolume)
+    if run.belief.known:
+        assert [trial.number for trial in run.front()] != told["observed_front"]
+
+
+def lucky(job: Job) -> Measurement:
+    """Return what an architecture reaches, with the luck of a training."""
+    found = measure(job)
+    return replace(found, values={**found.values, "top1": found.top1 + random.Random(job.number).gauss(0, 0.05)})
