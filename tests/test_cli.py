@@ -405,7 +405,7 @@ def test_a_signal_stops_cleanly_and_resume_completes(
     started = children(child.pid)
     assert len(started) >= (workers if workers > 1 else 0)
     child.send_signal(number)
-    _, err = child.communicate(timeout=20)
+    _, err = child.communicate(timeout=120)
     assert child.returncode == 1
     assert not [pid for pid in started if Path(f"/proc/{pid}").exists()]
     assert err.splitlines()[-1] == (f"invnas: stopped; what was trained is kept, continue with: invnas resume {folder}")
@@ -433,7 +433,7 @@ def last_epoch(folder: Path, number: int) -> int:
 
 def wait_for_orphans(folder: Path) -> None:
     """Wait until the workers of a killed search are gone: one may still be writing the checkpoint of its last epoch."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + 120
     while _mentioned(str(folder).encode()) and time.monotonic() < until:
         time.sleep(0.05)
 

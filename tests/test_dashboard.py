@@ -48,7 +48,7 @@ def server(run: Run) -> Iterator[str]:
         port = free.getsockname()[1]
     words = [sys.executable, "-c", _BEGIN, "--host", "127.0.0.1", "--port", str(port), str(run.folder / "journal.log")]
     child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    address, end = f"http://127.0.0.1:{port}/api/studies", time.monotonic() + 60
+    address, end = f"http://127.0.0.1:{port}/api/studies", time.monotonic() + 180
     try:
         while not answers(port):
             assert child.poll() is None, child.communicate()[0]

@@ -54,4 +54,4 @@ def test_the_computing_half_never_imports_the_search() -> None:
 
 def test_asking_for_a_public_value_needs_no_torch() -> None:
     code = "import sys, invnas; invnas.Space, invnas.Experiment, invnas.Choice; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], timeout=180, check=False).returncode == 0

@@ -286,7 +286,7 @@ def searching(tmp_path: Path) -> Any:
     run = make_run(tmp_path, trials=4)
     (run.folder / "hold").touch()
     child = started("-c", SEARCHES, run.folder)
-    end = time.monotonic() + 60
+    end = time.monotonic() + 180
     while not ((found := status_of(Run.open(run.folder, trust=False))).running and found.running[0].epoch == 2):
         assert child.poll() is None, child.communicate()[1]
         assert time.monotonic() < end
@@ -305,7 +305,7 @@ def test_watch_follows_another_process_to_the_end_of_its_search(searching: Any) 
     assert first["trials"] == {"complete": 1, "stopped": 0, "failed": 0, "running": 1}
     assert (first["running"][0]["trial"], first["running"][0]["epoch"]) == (1, 2)
     (run.folder / "hold").unlink()
-    out, err = watcher.communicate(timeout=60)
+    out, err = watcher.communicate(timeout=180)
     assert (watcher.returncode, err) == (0, "")
     last = json.loads(out.splitlines()[-1])
     assert (last["process"], last["trials"]["complete"]) == (None, 4)
@@ -317,7 +317,7 @@ def test_ctrl_c_ends_the_watch_and_not_the_search(searching: Any) -> None:
     assert watcher.stdout is not None
     assert f"process {child.pid} on " in watcher.stdout.readline()
     watcher.send_signal(signal.SIGINT)
-    _, err = watcher.communicate(timeout=60)
+    _, err = watcher.communicate(timeout=180)
     assert (watcher.returncode, err) == (1, "invnas: stopped by SIGINT\n")
     assert child.poll() is None
 

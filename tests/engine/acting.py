@@ -142,7 +142,7 @@ def trained_here(run: Run, epochs: int) -> tuple[list[Message], bytes]:
     return told, weights
 
 
-def until(true: Callable[[], Any], seconds: float = 60) -> None:
+def until(true: Callable[[], Any], seconds: float = 180) -> None:
     """Wait until something is so."""
     end = time.monotonic() + seconds
     while not true():
