@@ -34,13 +34,13 @@ EXPERIMENT = Experiment(
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    experiment = replace(EXPERIMENT, random_baseline=True, branch_baseline=True, max_macs=500_000)
+    experiment = replace(EXPERIMENT, random_baseline=True, max_macs=500_000)
     return run_search(experiment, tmp_path_factory.mktemp("runs") / "mine", quiet=True)
 
 
 def test_a_search_trains_nothing_twice_and_nothing_over_the_cap(run: Run) -> None:
     trained = [trial for trial in run.trials() if trial.state == "complete"]
-    assert [len(run.trials(phase)) for phase in ("search", "random", "branch")] == [3, 3, 3]
+    assert len(run.trials("search")) == len(run.trials("random")) == 3
     assert len({trial.architecture.fingerprint for trial in trained}) == len(trained)
     assert all(trial.cost.macs <= 500_000 for trial in trained)
     assert all((run.folder / "weights" / f"{trial.number}.safetensors").is_file() for trial in trained)
@@ -51,7 +51,7 @@ def test_the_same_seed_proposes_the_same_architectures_in_another_process(run: R
     code = (
         "import sys, dataclasses; from invnas.run import Run; from invnas.commands import run_search\n"
         f"run = Run.open({str(run.folder)!r})\n"
-        "experiment = dataclasses.replace(run.experiment, random_baseline=False, branch_baseline=False)\n"
+        "experiment = dataclasses.replace(run.experiment, random_baseline=False)\n"
         f"run = run_search(experiment, {str(tmp_path / 'r')!r}, quiet=True)\n"
         "print(*(trial.architecture.fingerprint for trial in run.trials()))"
     )

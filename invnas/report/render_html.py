@@ -117,7 +117,7 @@ def _lead(data: ReportData) -> str:
 
 def _sizes(data: ReportData) -> str:
     """Return how many images and seeds stand behind the numbers."""
-    further = sum(seeds > 1 for seeds in data.belief.seeds.values())
+    further = sum(len(values) > 1 for values in data.seeds.values())
     seeds = f"One seed each, {further} architectures with further ones." if further else "One seed each."
     sizes = data.beyond.sizes
     ended = f" The search was ended, {data.beyond.ended}." if data.beyond.ended else ""

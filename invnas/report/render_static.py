@@ -73,7 +73,8 @@ def front(data: ReportData) -> Figure:
             axes.plot(*at(point, pair), "*", linestyle="none", markersize=11, **look)
         if data.knee:
             _knee(data, data.knee, axes, pair)
-    figure.legend(handles=_handles(data), loc="outside upper left", ncols=3 * count, frameon=False, fontsize=9)
+    wide = 2 if len(data.baselines) > 1 else 3  # long names
+    figure.legend(handles=_handles(data), loc="outside upper left", ncols=wide * count, frameon=False, fontsize=9)
     figure.supxlabel(_folded(MAC_CONVENTION, 110 * count), fontsize=7.5, color=SOFT)
     return figure
 
