@@ -28,7 +28,7 @@ class Caps:
 
     def excess(self, cost: Cost) -> float:
         """Return the cost over its cap, the largest of the ratios: above 1 is refused."""
-        return max((cost[name] / cap for name, cap in self.limits.items() if name in cost), default=0.0)
+        return max((_excess(cost[name], cap) for name, cap in self.limits.items() if name in cost), default=0.0)
 
     def reason(self, cost: Cost) -> str | None:
         """Return why a cost is refused, or None; what is not in the cost yet is not judged."""
@@ -42,3 +42,7 @@ class Caps:
 
 
 _WORDS = {"macs": "MACs"}
+
+
+def _excess(cost: float, cap: float) -> float:
+    return cost / cap if cap > 0 else 1 + cost - cap  # no ratio to a cap of nothing

@@ -116,3 +116,10 @@ def test_ends_of_a_small_space_are_exact_and_those_of_a_large_one_hold_its_draws
     (worst, best) = ends_of(digits, price, ("macs",))["macs"]
     assert all(best <= price(digits.sample(rng)[1]).macs <= worst for _ in range(100))
     assert ends_of(digits, price, ("macs",)) == {"macs": (worst, best)}
+
+
+@pytest.mark.parametrize("cap", [0, -5, 0.5])
+def test_what_exceeds_a_cap_of_any_sign_more_is_farther_from_it(cap: float) -> None:
+    excess = [Caps.of(price=cap).excess(Cost({"price": cap + more})) for more in (-3, 0, 1, 2, 30)]
+    assert excess == sorted(excess)
+    assert [one > 1 for one in excess] == [False, False, True, True, True]

@@ -14,30 +14,34 @@ study.optimize(objective, n_trials=100)  # returns the accuracy, then the cost
 from __future__ import annotations
 
 import math
+import random
 import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import make_dataclass
-from functools import cached_property
+from contextlib import suppress
+from functools import cached_property, lru_cache
 from typing import Any, Literal, cast
 
 import numpy as np
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from invnas.architecture import Architecture
 from invnas.caps import Caps
-from invnas.choice import Choice, Decisions
-from invnas.errors import BadInput
+from invnas.choice import Decisions
+from invnas.errors import BadInput, shown
 from invnas.measurement import Cost, Measurement, Trial
 from invnas.objective import Objective
+from invnas.rules import check_whole
+from invnas.search.grid import Grid
 from invnas.search.known_cost import KnownCost
-from invnas.search.pool import key_of
+from invnas.search.pool import REMEMBERED, Key, Pool, key_of
 from invnas.search.sampler import Candidate, Context, Rejection, told_of
-from invnas.space import Space
+from invnas.settings import whole
 
-_STATES = {TrialState.COMPLETE: "complete", TrialState.FAIL: "failed", TrialState.PRUNED: "failed"}
+#: What one place costs, in units of a cost: its logarithm tells apart what is a billion times cheaper still.
+_UNITS = 2.0**30
 
 
 class KnownCostSampler(BaseSampler):
@@ -72,32 +76,45 @@ class KnownCostSampler(BaseSampler):
         start: int = 12,
         floor: float = 0.25,
     ) -> None:
-        if not search_space:
-            raise BadInput("`search_space` must name at least one parameter, but it is empty")
-        self._distributions = dict(search_space)
-        self._grids = [_grid(name, one, levels) for name, one in self._distributions.items()]
-        fields = [(f"p{i}", Any) for i in range(len(self._grids))]
-        point = make_dataclass("Point", fields, frozen=True)
-        self._space = Space(point(*(Choice(*range(len(grid))) for grid in self._grids)), name="search_space")
-        self._cost, self._log, self._max = cost, log_cost, () if max_cost is None else tuple(np.atleast_1d(max_cost))
+        given: dict[str, Any] = {"search_space": dict(search_space), "cost": cost, "seed": seed, "max_cost": max_cost}
+        self._given = given | {"log_cost": log_cost, "levels": levels, "start": start, "floor": floor}
+        check_whole("seed", seed := whole(seed, "seed"), 0, 2**32 - 1)
+        self._grid = Grid(search_space, levels)
+        self._cost, self._log, self._max = cost, log_cost, () if max_cost is None else _numbers("max_cost", max_cost)
+        if any(map(math.isnan, self._max)):
+            raise BadInput("`max_cost` must be a number for each cost, but one is NaN")
         self._seed, self._start, self._floor = seed, start, floor
-        self._prices: dict[tuple[tuple[str, int], ...], tuple[float, ...]] = {}
+        self._price = lru_cache(maxsize=REMEMBERED)(self._asked_price)
         self._independent = RandomSampler(seed=seed)
+        self._one_at_a_time = threading.Lock()  # `n_jobs` of a study are threads that share their sampler
+        self._forget()
+        KnownCost(self._grid.space, (), seed, start, floor)  # refuses what cannot be
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What was learned stands in the study: a copy learns it from there.
+        return _again, (type(self), self._given), {"_independent": self._independent}
+
+    def _forget(self, study: Study | None = None) -> None:
+        """Begin with a study."""
+        self._study = None if study is None else weakref.ref(study)
         self._mind: KnownCost | None = None
         self._told: set[int] = set()
-        self._one_at_a_time = threading.Lock()  # `n_jobs` of a study are threads that share their sampler
-        KnownCost(self._space, (), seed, start, floor)  # refuses what cannot be
+        self._suggested: dict[int, Decisions] = {}
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return the space that was given."""
-        return self._distributions
+        return self._grid.distributions
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Return what is expected to add most to the front."""
         with self._one_at_a_time:
-            return self._parameters(self._asked(study, trial))
+            if self._study is None or self._study() is not study:
+                self._forget(study)
+            decisions = self._possible(self._asked(study, trial), trial.number)
+            self._suggested[trial.number] = decisions
+            return self._grid.parameters(decisions)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -112,19 +129,32 @@ class KnownCostSampler(BaseSampler):
     def _asked(self, study: Study, trial: FrozenTrial) -> Decisions:
         """Return a proposal after telling what has ended since the last one."""
         if self._mind is None:
-            axes = self._axes(study)
-            self._mind = KnownCost(self._space, axes, self._seed, self._start, self._floor, numbers=self._numbers)
+            axes, numbers = self._axes(study), self._grid.numbers
+            self._mind = KnownCost(self._grid.space, axes, self._seed, self._start, self._floor, numbers=numbers)
         pending = []
         for other in sorted(study.get_trials(deepcopy=False), key=lambda other: other.number):
-            if other.number in self._told or other.number == trial.number or not self._is_whole(other):
+            if other.number in self._told or other.number == trial.number:
                 continue
-            if other.state in _STATES:
-                self._mind.tell(told_of(self._trial(other)))
+            if (known := self._trial(other)) is not None and known.state == "running":
+                pending.append(known)
+            elif known is not None:
+                self._mind.tell(told_of(known))
                 self._told.add(other.number)
-            elif other.state == TrialState.RUNNING:
-                pending.append(self._trial(other))
-        context = Context(trial.number, pending, self._caps, self._candidates)
-        return self._mind.ask(context)
+                self._suggested.pop(other.number, None)
+        return self._mind.ask(Context(trial.number, pending, self._caps, self._candidates))
+
+    def _possible(self, decisions: Decisions, number: int) -> Decisions:
+        """Return decisions; where they are not possible or too dear, some that were suggested before: no other is."""
+        if isinstance(self._candidate(decisions), Candidate):
+            return decisions
+        within = self._within.population(Context(number, (), self._caps, self._candidates))
+        if not within:
+            raise BadInput("no parameters were found that are possible and within `max_cost`")
+        return random.Random(f"{self._seed}/{number}").choice(within).decisions
+
+    @cached_property
+    def _within(self) -> Pool:
+        return Pool(self._grid.space, self._seed)
 
     def _axes(self, study: Study) -> tuple[Objective, ...]:
         ways = [cast(Literal["maximize", "minimize"], direction.name.lower()) for direction in study.directions]
@@ -141,87 +171,80 @@ class KnownCostSampler(BaseSampler):
             for name, way, log, source in named
         )
 
-    @property
+    @cached_property
     def _caps(self) -> Caps:
+        if self._max and len(self._max) != len(self._first):
+            raise BadInput(
+                f"`max_cost` must be {len(self._first)} numbers, one for each cost, but has {len(self._max)}"
+            )
         return Caps(self._relative(self._max).values)
 
     @cached_property
     def _first(self) -> tuple[float, ...]:
         """The costs of one place on the grid."""
-        return self._price(self._space.walk(lambda path, choice: 0))
+        return self._price(key_of(self._grid.space.walk(lambda path, choice: 0)))
 
     def _relative(self, prices: Sequence[float]) -> Cost:
         """Return costs by name in units of those of one place, whatever they are counted in."""
         units = [abs(unit) if math.isfinite(unit) and unit else 1.0 for unit in self._first]
-        return Cost({f"cost{i}": price / units[i] for i, price in enumerate(prices)})
+        return Cost({f"cost{i}": price / units[i] * _UNITS for i, price in enumerate(prices)})
 
-    def _parameters(self, decisions: Decisions) -> dict[str, Any]:
-        grids = zip(self._distributions, self._grids, strict=True)
-        return {name: grid[decisions[f"p{i}"]] for i, (name, grid) in enumerate(grids)}
+    def _asked_price(self, key: Key) -> tuple[float, ...]:
+        return _numbers("cost", self._cost(self._grid.parameters(dict(key))))
 
-    def _numbers(self, decisions: Decisions) -> list[float]:
-        """Return how far up its grid each number is: a grid of numbers has an order that options have not."""
-        plain = [not isinstance(one, CategoricalDistribution) for one in self._distributions.values()]
-        return [decisions[f"p{i}"] / max(len(self._grids[i]) - 1, 1) for i, number in enumerate(plain) if number]
-
-    def _decisions(self, params: Mapping[str, Any]) -> Decisions:
-        """Return the nearest place on the grid: others suggest what they like."""
-        found = {}
-        for i, (name, distribution) in enumerate(self._distributions.items()):
-            grid, value = self._grids[i], params[name]
-            if isinstance(distribution, CategoricalDistribution):
-                found[f"p{i}"] = int(distribution.to_internal_repr(value))
-            else:
-                found[f"p{i}"] = min(range(len(grid)), key=lambda at: abs(grid[at] - value))
-        return found
-
-    def _is_whole(self, trial: FrozenTrial) -> bool:
-        return self._distributions.keys() <= trial.params.keys()
-
-    def _price(self, decisions: Decisions) -> tuple[float, ...]:
-        key = key_of(decisions)
-        if key not in self._prices:
-            self._prices[key] = tuple(float(one) for one in np.atleast_1d(self._cost(self._parameters(decisions))))
-        return self._prices[key]
+    def _cost_of(self, decisions: Decisions) -> Cost:
+        prices = self._price(key_of(decisions))
+        if len(prices) != len(self._first) or (self._log and min(prices) < 0):
+            wanted = "numbers that are not negative, or `log_cost` be False" if self._log else "numbers"
+            raise BadInput(
+                f"`cost` must return {len(self._first)} {wanted}, but returns {shown(prices)} of "
+                f"{shown(self._grid.parameters(decisions), 200)}"
+            )
+        return self._relative(prices)
 
     def _candidates(self, many: Sequence[Decisions]) -> list[Candidate | Rejection]:
         return [self._candidate(decisions) for decisions in many]
 
     def _candidate(self, decisions: Decisions) -> Candidate | Rejection:
-        prices = self._price(decisions)
-        if not all(map(math.isfinite, prices)):
+        cost = self._cost_of(decisions)
+        if not all(map(math.isfinite, cost.values.values())):
             return Rejection(decisions, "invalid", "the cost is not finite")
-        cost = self._relative(prices)
-        found = Candidate(decisions, self._architecture(decisions), cost)
+        found = Candidate(decisions, self._grid.architecture(decisions), cost)
         reason = self._caps.reason(cost)
         return Rejection(decisions, "cap", reason, found) if reason else found
 
-    def _architecture(self, decisions: Decisions) -> Architecture:
-        return Architecture(self._space.resolver.resolve(lambda path, choice: decisions[path]))
-
-    def _trial(self, trial: FrozenTrial) -> Trial:
-        decisions = self._decisions(trial.params)
-        cost = self._relative(self._price(decisions))
-        architecture = self._architecture(decisions)
+    def _trial(self, trial: FrozenTrial) -> Trial | None:
+        """Return what a trial says; None of one that says nothing: it waits, or others gave it what is not possible."""
+        decisions = self._grid.decisions(trial.params)
+        if decisions is None and trial.state != TrialState.COMPLETE:  # it has not asked for all of what it was given
+            decisions = self._suggested.get(trial.number)
+        if decisions is None or trial.state == TrialState.WAITING:
+            return None
+        cost, architecture = self._cost_of(decisions), self._grid.architecture(decisions)
+        if not all(map(math.isfinite, cost.values.values())):
+            return None
         if trial.state != TrialState.COMPLETE:
-            state: Any = _STATES.get(trial.state, "running")
+            state: Any = "running" if trial.state == TrialState.RUNNING else "failed"
             return Trial(trial.number, architecture, decisions, cost, state)
         learned = len(trial.values) - len(cost.values)
         values = {f"value{i}": value for i, value in enumerate(trial.values[:learned])}
         return Trial(trial.number, architecture, decisions, cost, "complete", Measurement(values))
 
 
-def _grid(name: str, distribution: BaseDistribution, levels: int) -> list[Any]:
-    """Return the values that are looked at, in their order."""
-    if isinstance(distribution, CategoricalDistribution):
-        return list(distribution.choices)
-    if not isinstance(distribution, IntDistribution | FloatDistribution):
-        raise BadInput(f"the parameter `{name}` has a {type(distribution).__name__}, which no grid can stand for")
-    low, high, step = distribution.low, distribution.high, distribution.step
-    spread = np.geomspace if distribution.log else np.linspace
-    if step is None or distribution.log:
-        values = spread(low, high, levels)
-        found = sorted({round(value) for value in values} if isinstance(low, int) else set(values.tolist()))
-        return [min(max(value, low), high) for value in found]
-    steps = round((high - low) / step)
-    return [low + int(at) * step for at in sorted({*np.linspace(0, steps, min(steps + 1, levels)).round().tolist()})]
+def _again(kind: type[KnownCostSampler], given: Mapping[str, Any]) -> KnownCostSampler:
+    return kind(**given)
+
+
+def _numbers(name: str, given: Any) -> tuple[float, ...]:
+    """Return one number or several; what is beyond all floats is infinite."""
+    with suppress(TypeError, ValueError):
+        if found := tuple(_number(one) for one in np.atleast_1d(given)):
+            return found
+    raise BadInput(f"`{name}` must be a number or a sequence of numbers, but is {shown(given)}")
+
+
+def _number(given: Any) -> float:
+    try:
+        return float(given)
+    except OverflowError:
+        return math.inf if given > 0 else -math.inf

@@ -11,7 +11,7 @@ import pytest
 
 from invnas.belief import LEAST, Belief
 from invnas.measurement import Measurement, Trial
-from invnas.objective import MACS
+from invnas.objective import MACS, Objective
 from invnas.search.believe import Fit, believe, ranks_of
 from invnas.space import Space, load_space
 from invnas.tasks.classification import TOP1
@@ -186,3 +186,16 @@ def test_ranks() -> None:
     assert ranks_of(np.array([])).tolist() == []
     assert ranks_of(np.array([2.0])).tolist() == [0.0]
     assert ranks_of(np.array([5.0, 1.0, 5.0, 7.0])).tolist() == [1.5, 0.0, 1.5, 3.0]
+
+
+def test_an_objective_of_small_numbers_is_believed_like_one_of_large_ones(space: Space) -> None:
+    found = []
+    for unit in (1.0, 2.0**-40):
+        own = Objective("own", "own", "Own", "maximize", "number", log=False, source="learned")
+        trials = [
+            replace(trial, measurement=Measurement({"own": unit * trial.values((TOP1,))[0]}))
+            for trial in trials_of(space, 20, noisy)
+        ]
+        belief = believe(trials, (own, MACS))
+        found.append((belief.rank["own"], [one.mean / unit for one in belief.estimates["own"].values()]))
+    assert found[0] == found[1]

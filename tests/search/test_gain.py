@@ -68,3 +68,14 @@ def test_what_is_worse_than_the_floor_gains_nothing_and_a_cheaper_one_gains() ->
     boxes = free_boxes(np.array([[0.5, -2.0]]), np.array([0.2, -3.0]))
     found = expected_gain(np.array([[0.1, -1.0], [0.3, -1.0], [0.4, -2.5]]), np.zeros((3, 2)), boxes)
     assert found == pytest.approx([0, 0.1, 0])
+
+
+@pytest.mark.parametrize("unit", [2.0**-100, 2.0**100])
+def test_the_unit_of_what_is_learned_scales_the_gain_alone(unit: float) -> None:
+    rng = np.random.default_rng(3)
+    front, mean, scale = rng.uniform(0, 1, (6, 2)), rng.uniform(0, 1, (20, 2)), np.array([unit, 1.0])
+    deviation = np.column_stack([np.where(np.arange(20) % 4, 0.1, 0.0), np.zeros(20)])  # some are sure
+    plain = expected_gain(mean, deviation, free_boxes(front, np.zeros(2)))
+    scaled = expected_gain(mean * scale, deviation * scale, free_boxes(front * scale, np.zeros(2)))
+    assert scaled / unit == pytest.approx(plain, rel=1e-12)
+    assert plain[::4] == pytest.approx([added(front, one) for one in mean[::4]], abs=1e-12)

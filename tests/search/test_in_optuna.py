@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +16,7 @@ from optuna.trial import TrialState
 from invnas.errors import BadInput
 from invnas.objective import Objective
 from invnas.pareto import Box, hypervolume
-from invnas.search.in_optuna import KnownCostSampler, _grid
+from invnas.search.in_optuna import KnownCostSampler
 
 SPACE = {
     "depth": IntDistribution(1, 8),
@@ -129,36 +131,160 @@ def test_threads_of_a_study_are_served_one_after_the_other() -> None:
     assert all(trial.state == TrialState.COMPLETE for trial in study.trials)
 
 
+@pytest.mark.parametrize("unit", [1e-12, 1e12])
+def test_the_unit_of_what_is_learned_changes_nothing(unit: float) -> None:
+    def scaled(trial: optuna.Trial) -> tuple[float, float]:
+        value, price = objective(trial)
+        return value * unit, price
+
+    plain, other = (studied(KnownCostSampler(SPACE, cost, start=6), 14, asked) for asked in (objective, scaled))
+    assert [trial.params for trial in other.trials] == [trial.params for trial in plain.trials]
+
+
+@pytest.mark.parametrize("value", [-1e308, 1e308, -math.inf])
+def test_values_that_stand_for_a_failure_are_not_modelled(value: float) -> None:
+    def asked(trial: optuna.Trial) -> tuple[float, float]:
+        found = objective(trial)
+        return (value, found[1]) if trial.number % 3 == 1 else found
+
+    study = studied(KnownCostSampler(SPACE, cost, start=4), 14, asked)
+    assert len({str(trial.params) for trial in study.trials}) == 14
+
+
 @pytest.mark.parametrize(
-    ("distribution", "values"),
+    ("price", "log"),
     [
-        (IntDistribution(2, 5), [2, 3, 4, 5]),
-        (IntDistribution(1, 9, step=4), [1, 5, 9]),
-        (IntDistribution(3, 3), [3]),
-        (IntDistribution(1, 64, log=True), [1, 3, 8, 23, 64]),
-        (IntDistribution(0, 100), [0, 25, 50, 75, 100]),
-        (FloatDistribution(0, 1, step=0.5), [0, 0.5, 1]),
-        (FloatDistribution(0, 1), [0, 0.25, 0.5, 0.75, 1]),
-        (FloatDistribution(0.01, 100, log=True), [0.01, 0.1, 1, 10, 100]),
-        (CategoricalDistribution(["a", None, 3]), ["a", None, 3]),
+        (lambda params: 0, True),
+        (lambda params: 10.0 ** (70 * params["depth"] - 300), True),
+        (lambda params: -cost(params), False),
+        (lambda params: 10**400 if params["depth"] > 4 else params["depth"], True),
     ],
-    ids=str,
+    ids=["nothing", "of all sizes", "negative", "beyond floats"],
 )
-def test_grids(distribution: Any, values: list[Any]) -> None:
-    found = _grid("x", distribution, 5)
-    assert [type(one) for one in found] == [
-        type(one) if not isinstance(distribution, FloatDistribution) else float for one in values
-    ]
-    assert found == [pytest.approx(one) if isinstance(one, float) else one for one in values]
-    assert all(distribution._contains(distribution.to_internal_repr(one)) for one in found)
+def test_costs_of_any_size(price: Callable[[dict[str, Any]], float], log: bool) -> None:
+    study = optuna.create_study(
+        directions=["maximize", "minimize"], sampler=KnownCostSampler(SPACE, price, start=4, log_cost=log)
+    )
+    study.optimize(lambda trial: (accuracy(suggested(trial)), 1.0), n_trials=14)
+    assert len({str(trial.params) for trial in study.trials}) == 14
+    assert all(price(trial.params) < 10**300 for trial in study.trials)
 
 
-def test_what_cannot_be_is_said() -> None:
-    with pytest.raises(BadInput, match="at least one parameter"):
-        KnownCostSampler({}, cost)
-    with pytest.raises(BadInput, match="at least 4"):
-        KnownCostSampler(SPACE, cost, start=1)
+def test_what_is_far_cheaper_than_the_first_place_is_told_apart() -> None:
+    """The first category is the dearest by far."""
+    sizes = {"huge": 1e9, "large": 1e3, "small": 1e2, "tiny": 1e1}
+    space = {"size": CategoricalDistribution(list(sizes)), "kind": IntDistribution(1, 12)}
+
+    def asked(trial: optuna.Trial) -> tuple[float, float]:
+        size, kind = trial.suggest_categorical("size", list(sizes)), trial.suggest_int("kind", 1, 12)
+        return 0.5 + 0.01 * kind, sizes[size]
+
+    sampler = KnownCostSampler(space, lambda params: sizes[params["size"]], start=6)
+    assert studied(sampler, 12, asked).trials
+    trials = studied(sampler, 20, asked).trials[6:]
+    assert any(trial.params == {"size": "tiny", "kind": 12} for trial in trials)
+
+
+@pytest.mark.parametrize("most", [3, 0, -2])
+def test_a_space_that_is_searched_to_its_end_is_suggested_again_within_its_cap(most: int) -> None:
+    space = {"step": IntDistribution(-4, 8)}
+
+    def asked(trial: optuna.Trial) -> tuple[float, float]:
+        step = trial.suggest_int("step", -4, 8)
+        return float(step), float(step)
+
+    sampler = KnownCostSampler(space, lambda params: params["step"], max_cost=most, log_cost=False, start=4)
+    steps = [trial.params["step"] for trial in studied(sampler, 16, asked).trials]
+    assert set(steps) == set(range(-4, most + 1))
+
+
+def test_a_single_point_is_suggested_again_and_again() -> None:
+    study = optuna.create_study(
+        directions=["maximize", "minimize"], sampler=KnownCostSampler({"a": IntDistribution(3, 3)}, lambda p: 1)
+    )
+    study.optimize(lambda trial: (trial.suggest_int("a", 3, 3), 1), n_trials=14)
+    assert {trial.params["a"] for trial in study.trials} == {3}
+
+
+def test_equal_categories_are_one() -> None:
+    space = {"kind": CategoricalDistribution([1, True, "1"])}
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=KnownCostSampler(space, lambda p: 1))
+    study.optimize(lambda trial: (trial.suggest_categorical("kind", [1, True, "1"]) == 1, 1), n_trials=4)
+    assert {str(trial.params["kind"]) + type(trial.params["kind"]).__name__ for trial in study.trials} == {
+        "1int",
+        "1str",
+    }
+
+
+def test_a_pickled_sampler_goes_on_with_the_study() -> None:
+    whole = studied(KnownCostSampler(SPACE, cost, seed=3, start=4), 12)
+    study = studied(KnownCostSampler(SPACE, cost, seed=3, start=4), 9)
+    study.sampler = pickle.loads(pickle.dumps(study.sampler))
+    study.optimize(objective, n_trials=3)
+    assert [trial.params for trial in study.trials] == [trial.params for trial in whole.trials]
+    copied = copy.deepcopy(study)
+    copied.optimize(objective, n_trials=1)
+    assert len(copied.trials) == 13
+
+
+def test_another_study_begins_anew() -> None:
+    sampler = KnownCostSampler(SPACE, cost, start=4)
+    first, second = studied(sampler, 8), studied(sampler, 8)
+    assert [trial.params for trial in first.trials] == [trial.params for trial in second.trials]
+    with pytest.raises(BadInput, match="two or three objectives"):
+        studied(sampler, 1, ways=1)
+
+
+def test_what_runs_and_has_not_asked_for_all_it_was_given_is_not_suggested_again() -> None:
+    study = studied(KnownCostSampler(SPACE, cost, start=4), 12)
+    for _ in range(6):
+        study.ask().suggest_int("depth", 1, 8)  # its thread is slow: the others are suggested already
+    assert study.sampler._mind is not None
+    given = [str(one) for number, one in study.sampler._suggested.items() if number >= 12]
+    assert len(set(given)) == 6
+
+
+def test_trials_of_other_categories_are_left_out() -> None:
+    study = studied(KnownCostSampler(SPACE, cost, start=4), 12)
+    assert any(trial.params["kind"] is None for trial in study.trials)
+    narrow = {**SPACE, "kind": CategoricalDistribution(["plain", "gated"])}
+
+    def asked(trial: optuna.Trial) -> tuple[float, float]:
+        params = {name: trial._suggest(name, distribution) for name, distribution in narrow.items()}
+        return accuracy(params), cost(params)
+
+    other = optuna.create_study(directions=["maximize", "minimize"], sampler=KnownCostSampler(narrow, cost, start=4))
+    other.add_trials(study.trials)
+    other.optimize(asked, n_trials=2)
+    assert {trial.params["kind"] for trial in other.trials[12:]} <= {"plain", "gated"}
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"search_space": {}}, "at least one parameter"),
+        ({"search_space": {"x": {}}}, "`x` has a dict"),
+        ({"start": 1}, "at least 4"),
+        ({"levels": 0}, "`levels` must be a whole number of at least 1"),
+        ({"seed": None}, "`seed` must be a whole number"),
+        ({"seed": 10**30}, "`seed` must be below"),
+        ({"seed": -1}, "`seed` must be a whole number of at least 0"),
+        ({"max_cost": math.nan}, "`max_cost` must be a number for each cost, but one is NaN"),
+        ({"max_cost": "big"}, "`max_cost` must be a number or a sequence of numbers, but is 'big'"),
+        ({"max_cost": (1, 2)}, "`max_cost` must be 1 numbers, one for each cost, but has 2"),
+        ({"max_cost": 1e-30}, "no parameters were found that are possible and within `max_cost`"),
+        ({"cost": lambda params: math.nan}, "no parameters were found that are possible"),
+        ({"cost": lambda params: None}, "`cost` must be a number or a sequence of numbers, but is None"),
+        ({"cost": lambda params: ()}, r"`cost` must be a number or a sequence of numbers, but is \(\)"),
+        ({"cost": lambda params: [1.0] * params["depth"]}, r"`cost` must return 1 numbers .* but returns \(1.0, 1.0"),
+        ({"cost": lambda params: -1}, "numbers that are not negative, or `log_cost` be False"),
+    ],
+)
+def test_what_cannot_be_is_said(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        studied(KnownCostSampler(**{"search_space": SPACE, "cost": cost, **options}), 1)
+
+
+def test_a_study_of_accuracy_alone_is_refused() -> None:
     with pytest.raises(BadInput, match="two or three objectives, the last 1 of them costs, but it has 1"):
         studied(KnownCostSampler(SPACE, cost), 1, lambda trial: accuracy(suggested(trial)), ways=1)
-    with pytest.raises(BadInput, match="`x` has a dict"):
-        KnownCostSampler({"x": {}}, cost)  # type: ignore[dict-item]

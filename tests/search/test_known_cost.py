@@ -25,7 +25,7 @@ from invnas.run import Run
 from invnas.search.known_cost import KnownCost
 from invnas.search.observations import Observations, earlier_of
 from invnas.search.proposer import Proposer
-from invnas.search.sampler import Context, Sampler, told_of
+from invnas.search.sampler import Context, Rejection, Sampler, told_of
 from invnas.search.samplers import make_sampler
 from invnas.space import Space, load_space
 from invnas.tasks.classification import TOP1
@@ -273,3 +273,13 @@ def test_without_a_pricer_it_draws(tmp_path: Path) -> None:
         found = [sampler.ask(Context(number)) for number in range(5)]
         assert [walked(one) for one in found] == found
         assert len({str(one) for one in found}) > 1
+
+
+@pytest.mark.parametrize("name", ["known-cost", "stratified"])
+def test_what_is_valid_may_be_too_rare_for_the_first_draws(name: str) -> None:
+    """Nothing of the population is valid, and something of the draws of later numbers is."""
+    asked = context(DIGITS, 40)
+    sampler = make_sampler(Experiment(sampler=name), DIGITS)
+    nothing = replace(asked, candidates=lambda many: [Rejection(one, "invalid", "rare") for one in many])
+    sampler.ask(nothing)
+    assert DIGITS.architecture(sampler.ask(replace(asked, number=41)))

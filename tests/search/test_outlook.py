@@ -9,7 +9,7 @@ import pytest
 
 from invnas.belief import Belief
 from invnas.caps import Caps
-from invnas.measurement import Measurement, Trial
+from invnas.measurement import Cost, Measurement, Trial
 from invnas.objective import LATENCY, MACS
 from invnas.search.believe import believe
 from invnas.search.outlook import Candidates, influences
@@ -115,3 +115,13 @@ def test_where_a_metered_cost_is_an_objective_nothing_is_promised(space: Space, 
     axes = (TOP1, LATENCY)
     timed = [replace(t, cost=type(t.cost)({**t.cost.values, "latency_ms": t.cost.macs / 1e6})) for t in trials]
     assert Candidates(space, price, Caps(), axes).ranked(believe(timed, axes), timed) == []
+
+
+def test_a_front_that_covers_nothing_is_improved_by_all_that_the_best_adds(space: Space, trials: list[Trial]) -> None:
+    """Random trials alone are believed, and the search has none; or all trials cost the same."""
+    others = [replace(trial, phase="random") for trial in trials]
+    flat = [replace(trial, cost=Cost({**trial.cost.values, "macs": 10**5})) for trial in trials]
+    for known in (others, flat):
+        found = Candidates(space, price, Caps(), AXES).ranked(believe(known, AXES), known)
+        assert found[0].share == 1
+        assert all(0 <= one.share <= 1 for one in found)

@@ -123,3 +123,13 @@ def test_the_same_data_choose_the_same_and_long_ones_are_thinned(monkeypatch: py
     monkeypatch.setattr(module, "MANY", 100)
     assert surrogate.choose(seen).mix[0] == 1
     assert isinstance(surrogate.condition(surrogate.choose(seen), seen)._weights, module._Linear)
+
+
+@pytest.mark.parametrize("unit", [2.0**-60, 2.0**-30, 2.0**100])
+@pytest.mark.parametrize("number", [10, 60])
+def test_the_unit_of_the_values_changes_nothing(unit: float, number: int) -> None:
+    rows = drawn(number)
+    values = linear(rows) + 0.3 * np.random.default_rng(2).normal(size=number)
+    plain, scaled = believed(data(rows, values)), believed(data(rows, values * unit))
+    for one, other in zip(plain.predict(drawn(9, 4)), scaled.predict(drawn(9, 4)), strict=True):
+        assert (other / unit).tolist() == one.tolist()
