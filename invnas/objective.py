@@ -19,6 +19,9 @@ DASH = "–"
 #: Keeps the logarithm of a cost of zero finite: 1 microsecond, a thousandth of a multiply-add.
 SMALLEST = 1e-3
 
+#: Logarithm of the largest value of a gain: what is believed of the unseen may lie anywhere.
+_LARGEST = 700.0
+
 Unit = Literal["share", "count", "bytes", "ms", "number"]
 
 
@@ -76,15 +79,15 @@ class Objective:
         return self.sign * (math.log(max(value, SMALLEST)) if self.log else value)
 
     def at_gain(self, gain: float) -> float:
-        """Return the value of a gain: the inverse of `gain`.
+        """Return the value of a gain: the inverse of `gain`; a share that would be below 0 or above 1 is that.
 
         >>> round(MACS.at_gain(MACS.gain(1200)), 6), round(HYPERVOLUME.at_gain(HYPERVOLUME.gain(0.25)), 6)
         (1200.0, 0.25)
         """
         if self.unit == "share":
-            missing = math.exp(-gain)
+            missing = math.exp(min(-gain, 0.0))
             return 1 - missing if self.direction == "maximize" else missing
-        return math.exp(self.sign * gain) if self.log else self.sign * gain
+        return math.exp(min(self.sign * gain, _LARGEST)) if self.log else self.sign * gain
 
     def plotted(self, value: float) -> float:
         """Return a value as an axis counts it: shares in per cent."""

@@ -53,6 +53,12 @@ def test_every_value_is_printed_in_few_letters(value: float) -> None:
         assert len(axis.show(value)) <= 12
 
 
+@pytest.mark.parametrize("gain", [-1e308, -800.0, -0.1, 0.0, 0.5, 800.0, 1e308])
+def test_any_gain_has_a_value_and_a_share_stays_one(gain: float) -> None:
+    assert all(math.isfinite(axis.at_gain(gain)) for axis in ALL)
+    assert 0 <= TOP1.at_gain(gain) <= 1
+
+
 def test_an_axis_says_its_unit_and_which_way_is_better() -> None:
     assert TOP1.axis == "Top-1 accuracy on validation (%)"
     assert LATENCY.axis == "Latency of one image (ms)"

@@ -27,7 +27,7 @@ from invnas.features import Encoder, chosen
 from invnas.measurement import Cost, Trial
 from invnas.objective import SMALLEST, Objective
 from invnas.search.observations import Observations
-from invnas.search.surrogate import Data, Setting, Surrogate, kernel
+from invnas.search.surrogate import Data, Setting, Surrogate, kernel, unit_of
 
 #: Variance of the constant, in units of that of the signal.
 _CONSTANT = 10.0
@@ -139,7 +139,7 @@ class Fit:
         place = {name: float(i) for i, name in enumerate(names)}
         at = {trial.number: np.array([place[trial.architecture.fingerprint]]) for trial in told.trials}
         seen = told.of(objective, at, np.zeros((0, 1)))
-        if not len(seen) or np.ptp(seen.values) < 1e-9:
+        if not len(seen) or np.ptp(seen.values) <= 1e-9 * np.abs(seen.values).max():
             return None
         which = seen.rows[:, 0].astype(int)
         table = np.array([rows.of[name] for name in names])
@@ -170,7 +170,8 @@ class Fit:
     @property
     def rank(self) -> float | None:
         """Rank correlation of what was seen with what the other architectures predict."""
-        seen, other = (ranks_of(np.round(values, 9)) for values in (self._values, self.left_out()))
+        unit = unit_of(self._values)
+        seen, other = (ranks_of(np.round(values / unit, 9)) for values in (self._values, self.left_out()))
         if not seen.std() or not other.std():
             return None
         return float(np.corrcoef(seen, other)[0, 1])

@@ -112,8 +112,9 @@ def expected_gain(mean: np.ndarray, deviation: np.ndarray, boxes: Boxes) -> np.n
 
 def _expected_above(mean: np.ndarray, deviation: np.ndarray, level: np.ndarray) -> np.ndarray:
     """Return E[max(U - level, 0)] of a normal U: what it is expected to exceed a level by."""
-    spread = np.maximum(deviation, 1e-12)
-    with np.errstate(invalid="ignore"):  # nothing exceeds infinity
+    spread = np.where(deviation > 0, deviation, 1.0)
+    with np.errstate(invalid="ignore", over="ignore"):  # nothing exceeds infinity; a square may
         z = (mean - level) / spread
         found = spread * (z * ndtr(z) + np.exp(-z * z / 2) / math.sqrt(2 * math.pi))
+        found = np.where(deviation > 0, found, mean - level)
     return np.where(np.isinf(level), 0.0, np.maximum(found, 0.0))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,8 @@ from invnas.space import Space
 
 #: Whole trainings with the rung of a stopped one, without which nobody knows what a rung is worth.
 _COMPARED = 3
+#: What is beyond stands for a failure, not for a number that could be modelled.
+_LARGEST = 1e100
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Observations:
 
     def add(self, trial: Trial) -> None:
         """Take a finished trial; one that says nothing is left out."""
-        whole = trial.state == "complete" and np.isfinite(trial.values(self._objectives)).all()
+        whole = trial.state == "complete" and (np.abs(trial.values(self._objectives)) < _LARGEST).all()
         if whole or (trial.state == "stopped" and trial.rungs):
             self.trials.append(trial)
 
@@ -91,7 +92,7 @@ class Observations:
             for row, one in zip(before, self.earlier, strict=True)
             if (gain := _gain(objective, one.values.get(objective.name))) is not None
         ]
-        gained = self._gained(objective)
+        gained = self._gained(objective) if any(trial.state == "stopped" for trial in self.trials) else {}
         for trial in self.trials:
             last = (*trial.rungs, trial.measurement)[-1] if trial.state == "complete" else trial.rungs[-1]
             whole = trial.state == "complete" or objective.name in trial.cost
@@ -115,8 +116,9 @@ class Observations:
 
 def _reached(objective: Objective, trial: Trial, at: Measurement | None) -> float | None:
     """Return what a trial was worth at a rung, or at its end."""
-    return _gain(objective, replace(trial, measurement=at).value(objective.name))
+    values = trial.cost if objective.name in trial.cost or at is None else at
+    return _gain(objective, values.values.get(objective.name))
 
 
 def _gain(objective: Objective, value: float | None) -> float | None:
-    return objective.gain(value) if value is not None and math.isfinite(value) else None
+    return objective.gain(value) if value is not None and abs(value) < _LARGEST else None

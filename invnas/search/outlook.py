@@ -159,7 +159,9 @@ class _Judge:
                 mean[:, column], deviation[:, column] = self._belief.predictors[axis.name].predict(many, costs)
             else:
                 mean[:, column] = [axis.gain(cost[axis.name]) for cost in costs]
-        shares = expected_gain(mean, deviation, self._boxes) / max(self._covered, 1e-12)
+        gains = expected_gain(mean, deviation, self._boxes)
+        # Of a front that covers nothing the best would be all.
+        shares = gains / (self._covered if self._covered > 0 else float(gains.max()) or 1.0)
         order = sorted(range(len(entries)), key=lambda i: (-round(float(shares[i]), 9), entries[i].key))
         return [
             Prospect(space.architecture(many[i]), costs[i], self._estimates(mean[i], deviation[i]), float(shares[i]))

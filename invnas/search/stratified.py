@@ -49,7 +49,7 @@ class StratifiedSampler:
         rng = random.Random(f"{self._seed}/{context.number}/{len(refused)}")
         if not entries:
             return draw(self._space, rng)
-        gains = [entry.gain(self._cost) for entry in self._pool.population(context)]
+        gains = [entry.gain(self._cost) for entry in self._pool.population(context) or entries]
         low, high = min(gains), max(gains)
         wanted = low + (high - low) * ((0.5 + _GOLDEN * context.number) % 1)
         for entry in sorted(entries, key=lambda entry: (abs(entry.gain(self._cost) - wanted), entry.key)):

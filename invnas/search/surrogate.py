@@ -96,6 +96,8 @@ class Surrogate:
             data = data[np.linspace(0, number - 1, JUDGED).astype(int)]
         mixes = MIXES if FEW <= number <= MANY else ((1.0, 1.0),)
         several = SECONDS if data.rough.any() else (SECONDS[1],)
+        unit = unit_of(data.values)  # so that limits which are numbers mean the same of small values and of large ones
+        data = replace(data, values=data.values / unit)
         best, highest = Setting(), -math.inf
         for profile in PROFILES:
             mapped = self.mapped(data.rows, profile)
@@ -105,7 +107,7 @@ class Surrogate:
                     setting = Setting(profile, mix, noise, second)
                     likelihood, variance = _likelihood(covariance, setting, data)
                     if likelihood > highest + 1e-6:  # no other machine's rounding may choose otherwise
-                        best, highest = replace(setting, variance=variance), likelihood
+                        best, highest = replace(setting, variance=variance * unit**2), likelihood
         return best
 
     def condition(self, setting: Setting, data: Data) -> Posterior:
@@ -133,6 +135,16 @@ class Posterior:
         more = Data(rows, self.predict(rows)[0], here, here.astype(bool))
         pairs = zip(_parts(self._data), _parts(more), strict=True)
         return self._surrogate.condition(self._setting, Data(*(np.concatenate(pair) for pair in pairs)))
+
+
+def unit_of(values: np.ndarray) -> float:
+    """Return the power of two by which values have a range of 1 to 2: to divide by it rounds nothing.
+
+    >>> unit_of(np.array([0.5, 0.8])), unit_of(np.array([-3e9, 2e9])) / 2**32, unit_of(np.array([7.0]))
+    (0.25, 1.0, 1.0)
+    """
+    width = float(values.max() / 2 - values.min() / 2)
+    return math.ldexp(1.0, math.frexp(width)[1]) if width else 1.0
 
 
 def _parts(data: Data) -> tuple[np.ndarray, ...]:

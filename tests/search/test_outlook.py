@@ -120,7 +120,7 @@ def test_where_a_metered_cost_is_an_objective_nothing_is_promised(space: Space, 
 def test_a_front_that_covers_nothing_is_improved_by_all_that_the_best_adds(space: Space, trials: list[Trial]) -> None:
     """Random trials alone are believed, and the search has none; or all trials cost the same."""
     others = [replace(trial, phase="random") for trial in trials]
-    flat = [replace(trial, cost=Cost({**trial.cost.values, "macs": 10**5})) for trial in trials]
+    flat = [replace(trial, cost=Cost({**trial.cost.values, "macs": 10**8})) for trial in trials]
     for known in (others, flat):
         found = Candidates(space, price, Caps(), AXES).ranked(believe(known, AXES), known)
         assert found[0].share == 1
