@@ -8,7 +8,7 @@ import inspect
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
+from dataclasses import dataclass, field, is_dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,16 +17,14 @@ from invnas.architecture import SHIPPED, Architecture
 from invnas.choice import (
     Choice,
     Decisions,
-    Repeat,
-    children,
     count,
     decisions_to,
-    join,
 )
 from invnas.errors import BadInput, InvalidArchitecture, shown
 from invnas.gate import user_code
 from invnas.resolver import Resolver, enumerate_decisions
 from invnas.shipped import find
+from invnas.space_tree import as_value, check_leaves, check_types, classes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,13 +62,13 @@ class Space:
         if inspect.iscoroutinefunction(self.network) or inspect.isgeneratorfunction(self.network):
             raise BadInput(f"a space must be a plain function, but {self.network.__name__} is async or a generator")
         if inspect.isfunction(self.network):
-            object.__setattr__(self, "network", _as_value(self.network))
+            object.__setattr__(self, "network", as_value(self.network))
         if not is_dataclass(self.network) or isinstance(self.network, type):
             raise BadInput(f"a space must be a network value or a function, but got {shown(self.network, 80)}")
         object.__setattr__(self, "constraints", tuple(self.constraints))
         with user_code("the space"):
-            _check_leaves(self.network, "")
-            _check_types(set(_classes(self.network)))
+            check_leaves(self.network, "")
+            check_types(set(classes(self.network)))
 
     @cached_property
     def size(self) -> int:
@@ -85,7 +83,7 @@ class Space:
     @cached_property
     def types(self) -> Mapping[str, type]:
         """The user's own dataclasses in this space by name, for `Architecture.from_dict`."""
-        return {cls.__name__: cls for cls in _classes(self.network) if cls not in SHIPPED.values()}
+        return {cls.__name__: cls for cls in classes(self.network) if cls not in SHIPPED.values()}
 
     def resolve(self, decide: Callable[[str, Choice], int]) -> Architecture:
         """Return the architecture that `decide(path, choice)` leads to.
@@ -222,48 +220,6 @@ def _weighted(choice: Choice, rng: random.Random) -> int:
     raise AssertionError("the weights of a choice add up to its size")
 
 
-def _classes(node: Any) -> Iterator[type]:
-    if is_dataclass(node) and not isinstance(node, Repeat):
-        yield type(node)
-    parts = node.options if isinstance(node, Choice) else [part for _, part in children(node)]
-    for part in parts:
-        yield from _classes(part)
-
-
-def _check_leaves(node: Any, path: str) -> None:
-    """Raise BadInput unless everything in a tree can travel as JSON."""
-    if isinstance(node, Repeat):
-        _check_leaves(node.item, path)
-        _check_leaves(node.times, join(path, "times"))
-        return
-    if isinstance(node, Choice):
-        for label, option in zip(node.labels, node.options, strict=True):
-            _check_leaves(option, f"{path}={label}")
-        return
-    for name, part in children(node):
-        _check_leaves(part, join(path, name))
-    plain = node is None or isinstance(node, bool | int | float | str | tuple | list)
-    if not plain and (not is_dataclass(node) or isinstance(node, type)):
-        raise BadInput(
-            f"a space holds numbers, text, None and frozen dataclasses, or lists of these, "
-            f"but `{path}` is {shown(node, 60)}"
-        )
-    if isinstance(node, int) and abs(node) >= 2**63:
-        raise BadInput(f"whole numbers of a space lie below 2**63, but `{path}` has {node.bit_length():,} bits")
-
-
-def _check_types(classes: set[type]) -> None:
-    # A type is known by its name in JSON, in fingerprints and in the memory of prices.
-    known = dict(SHIPPED)
-    for cls in sorted(classes, key=lambda cls: cls.__module__):
-        if known.setdefault(cls.__name__, cls) is not cls:
-            raise BadInput(f"two dataclasses of the space are called {cls.__name__}: rename one")
-        if cls.__hash__ is None:
-            raise BadInput(f"{cls.__name__} must be frozen: write @dataclass(frozen=True)")
-        if any(field.name == "type" for field in fields(cls)):
-            raise BadInput(f"{cls.__name__} has a field `type`, but that key names the class in JSON: rename it")
-
-
 def _reason(constraint: Constraint, network: Any) -> str | None:
     said = f"the constraint `{getattr(constraint, '__name__', repr(constraint))}`"
     with user_code(said, InvalidArchitecture):
@@ -271,33 +227,6 @@ def _reason(constraint: Constraint, network: Any) -> str | None:
         if reason and not isinstance(reason, str):
             raise BadInput(f"{said} must return a reason or None, but returned {shown(reason, 60)}")
     return reason or None
-
-
-def _as_value(function: Callable[..., Any]) -> Any:
-    """Return a frozen dataclass whose fields are the parameters of a function that have defaults."""
-    parameters = inspect.signature(function).parameters.values()
-    tree = {p.name: p.default for p in parameters if p.default is not p.empty}
-    if loose := [p for p in parameters if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]:
-        raise BadInput(f"the parameters of a space have names and defaults, but {function.__name__} takes {loose[0]}")
-    given = [p.name for p in parameters if p.default is p.empty]
-    for name in given:
-        if name not in ("input_shape", "classes"):
-            raise BadInput(
-                f"the parameter `{name}` of {function.__name__} needs a default (a Choice or a value); "
-                "only input_shape and classes are given by invnas"
-            )
-
-    def build(self: Any, input_shape: tuple[int, int, int], classes: int) -> Any:
-        facts = {"input_shape": input_shape, "classes": classes}
-        return function(**{name: facts[name] for name in given}, **{name: getattr(self, name) for name in tree})
-
-    cls = make_dataclass(
-        function.__name__,
-        [(name, Any) for name in tree],
-        frozen=True,
-        namespace={"build": build, "__doc__": function.__doc__, "kind": getattr(function, "kind", None)},
-    )
-    return cls(**tree)
 
 
 def load_space(name: str | Path) -> Space:

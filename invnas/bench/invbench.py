@@ -61,8 +61,8 @@ class Noise:
 
     @property
     def ratio(self) -> float:
-        """Signal to noise."""
-        return self.between / self.within
+        """Signal to noise; infinite where seeds differ in nothing."""
+        return self.between / self.within if self.within else math.inf
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class InvBench:
         >>> set(others) <= set(seen)
         True
         """
-        seeds = (seed,) if isinstance(seed, int) else tuple(seed)
+        seeds = (seed,) if isinstance(seed, int) else tuple(dict.fromkeys(seed))
         budget = self.epochs if epochs is None else epochs
         found: dict[Architecture, list[Measurement]] = {}
         for training in self.trainings:
@@ -119,12 +119,22 @@ class InvBench:
         return answers
 
     def noise(self, name: str = "top1", epochs: int | None = None) -> Noise:
-        """Return how large the noise of a number is, from the architectures that were trained with several seeds."""
+        """Return how large the noise of a number is, from the architectures that were trained with several seeds.
+
+        Raises:
+            BadInput: If it was not measured, or fewer than two architectures were so trained.
+        """
+        if name not in _VALUES:
+            raise BadInput(f"InvBench measured no '{name}'; {nearest(name, _VALUES)}")
         found: dict[Architecture, list[float]] = {}
         for training in self.trainings:
             if training.epochs == (self.epochs if epochs is None else epochs):
                 found.setdefault(training.architecture, []).append(training.measurement[name])
         several = [values for values in found.values() if len(values) > 1]
+        if len(several) < 2:
+            raise BadInput(
+                f"{len(several)} architectures were trained with several seeds, but noise needs at least two"
+            )
         within = statistics.fmean(statistics.variance(values) for values in several)
         seen = statistics.variance([values[0] for values in several])
         return Noise(math.sqrt(max(seen - within, 0.0)), math.sqrt(within), len(several))

@@ -43,7 +43,7 @@ class Pool(Space):
             BadInput: If there are none, or one is not in the space.
         """
         held = []
-        for architecture in architectures:
+        for architecture in dict.fromkeys(architectures):
             decisions = space.decisions(architecture)
             if decisions is None:
                 raise BadInput(f"the table holds {architecture.fingerprint}, which is not in the space {space.name}")

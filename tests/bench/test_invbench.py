@@ -66,6 +66,24 @@ def test_the_noise_is_that_between_seeds_and_what_remains_is_the_signal() -> Non
     assert whole.ratio == pytest.approx(whole.between / 0.01)
 
 
+def test_seeds_that_are_named_twice_count_once_and_without_noise_the_ratio_has_no_end() -> None:
+    assert TINY.answers(seed=(1, 1)) == TINY.answers(seed=1)
+    assert made({(i, seed, 1): 0.1 * i for i in (1, 2) for seed in (0, 1)}).noise().ratio == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("bench", "name", "sentence"),
+    [
+        (TINY, "top5", "InvBench measured no 'top5'; nearest: 'top1'; valid: top1, loss"),
+        (made({(0, 0, 1): 0.5}), "top1", "0 architectures were trained with several seeds"),
+        (made({(0, 0, 1): 0.5, (0, 1, 1): 0.5}), "loss", "1 architectures were trained with several seeds"),
+    ],
+)
+def test_noise_of_what_was_not_measured_is_refused(bench: InvBench, name: str, sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        bench.noise(name)
+
+
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [

@@ -93,3 +93,10 @@ def test_no_pool_without_architectures_nor_of_another_space() -> None:
 
 def test_there_are_as_many_as_the_tests_think() -> None:
     assert len(VALID) == SMALL_VALID
+
+
+def test_what_a_table_lists_twice_is_held_once() -> None:
+    pool = Pool.of(SPACE, [VALID[0]] * (NEAREST + 1) + VALID[:2])
+    assert pool.size == 2
+    start, other = pool.held
+    assert {tuple(pool.mutate(start, random.Random(seed))[0].items()) for seed in range(9)} == {tuple(other.items())}
