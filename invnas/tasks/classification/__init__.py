@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from invnas.facts import DataFacts
@@ -29,18 +29,7 @@ TOP1 = Objective(
     source="learned",
     of_images=True,
 )
-TOP5 = Objective(
-    "top5",
-    "top-5",
-    "Top-5 accuracy on validation",
-    "maximize",
-    "share",
-    False,
-    0.0,
-    1.0,
-    source="learned",
-    of_images=True,
-)
+TOP5 = replace(TOP1, name="top5", label="top-5", title="Top-5 accuracy on validation")
 LOSS = Objective(
     "loss",
     "loss",
