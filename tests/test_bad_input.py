@@ -178,7 +178,7 @@ def test_experiment_that_is_no_text(refused: Refused, tmp_path: Path) -> None:
     [
         (["--trials", "0"], "`trials` must be at least 1, but got 0"),
         (["--trials", "many"], "`trials` must be a whole number, but got 'many'"),
-        (["--trials"], "--trials: expected one argument"),
+        (["--trials"], "`trials` needs a value"),
         (["--workers", "-1"], "`workers` must be at least 1, but got -1"),
         (["--max-macs", "-3"], "`max_macs`: '-3' is not a count"),
         (["--recipe.epochs", "0"], "`recipe.epochs` must be at least 1"),
@@ -187,6 +187,9 @@ def test_experiment_that_is_no_text(refused: Refused, tmp_path: Path) -> None:
         (["--data.init_args.batch_size", "many"], "`batch_size` must be a whole number"),
         (["--recipe", '{"epoch": 3}'], "does not accept option 'epoch'"),
         (["--recipe.precision", "7"], "`recipe.precision` is '7'"),
+        (["--baselines", "6"], "`baselines` stands alone, or with true or false, but got '6'"),
+        (["--quiet=3"], "`quiet` stands alone, but got '3'"),
+        (["--engine", "raz"], "`engine` must be one of local, ray, but got 'raz'; nearest: 'ray'"),
     ],
 )
 def test_bad_value(refused: Refused, tmp_path: Path, words: list[str], sentence: str) -> None:

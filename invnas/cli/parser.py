@@ -85,7 +85,19 @@ def _sentence(message: str, options: Sequence[str], prog: str, words: Sequence[s
         return f"`{found[1]}`{_expected(found[2], _said(found[1], words))}"
     if found := re.match(r'(?:Option|Key) "(.+?)" is required', text):
         return f"`{found[1]}` is missing; see {prog} --help"
+    if found := re.match(r"argument (?:-\w[/,] ?)?--([\w.]+)\S*: (.*)", text):
+        for said, rule in _SWITCHES.items():
+            if value := re.fullmatch(said, found[2]):
+                return f"`{found[1]}` {rule}{''.join(f', but got {one:.60}' for one in value.groups())}"
     return f"{text.removeprefix('argument ')}; see {prog} --help"
+
+
+#: What argparse says of a value that is not there, or should not be, and the rule of it.
+_SWITCHES = {
+    r"invalid _boolean_type value: (.*)": "stands alone, or with true or false",
+    r"ignored explicit argument (.*)": "stands alone",
+    r"expected one argument": "needs a value",
+}
 
 
 def _said(key: str, words: Sequence[str]) -> str | None:
@@ -128,7 +140,8 @@ def _expected(text: str, said: str | None) -> str:
     if found := re.fullmatch(r"Expected a typing\.Literal\[(.*)\]\. Got value: (.*)", text):
         valid = found[1].replace("'", "").split(", ")
         near = nearest(found[2], valid).split(";")[0]
-        return f" must be one of {', '.join(valid)}, but got '{said or found[2]:.60}'; {near}"
+        hint = f"; {near}" if near.startswith("nearest") else ""
+        return f" must be one of {', '.join(valid)}, but got '{said or found[2]:.60}'{hint}"
     if found := re.search(r"Errors: - (.*?) - Expected a <class 'NoneType'>.*Given value: (.*)", text):
         first = f"{found[1]}. Got value: {found[2]}" if found[1].startswith("Expected") else found[1]
         return _expected(first, said)
