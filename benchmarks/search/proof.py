@@ -102,8 +102,8 @@ def jobs(grounds: list[str], contestants: list[str], seeds: int, done: set[Job])
     """Return what is to be searched, seed after seed, so that all are even whenever it ends."""
     wanted = [
         (ground, contestant, seed)
-        for ground in grounds
         for seed in range(seeds)
+        for ground in grounds
         for contestant in contestants
         if seed < FEW or not CONTESTANTS[contestant].slow
     ]

@@ -101,9 +101,9 @@ def tables(data: ReportData) -> str:
 
 
 def _references(data: ReportData) -> str:
-    shown = (*data.learned, *COSTS)
+    beliefs, every = data.belief.objectives, (*data.learned, *COSTS)
+    shown = [axis for axis in every if any(point.shown(axis) != DASH for point in data.references)]
     rows = ""
-    beliefs = data.belief.objectives
     for point in sorted(data.references, key=lambda point: (point.trial.cost.macs, point.number)):
         cells = "".join(f"<td>{believed(axis, point)}</td>" for axis in beliefs)
         cells += "".join(f"<td>{point.shown(axis)}</td>" for axis in shown) + f"<td>{point.seeds}</td>"

@@ -173,6 +173,9 @@ def test_references_are_drawn_listed_and_on_no_front(tmp_path: Path) -> None:
     assert "star: reference architecture" in page
     assert 'id="drawing-10"' in page
     assert '<td class="text">small ResNet-8 x 0.5</td>' in page
+    head = page.partition(">References<")[2].partition("</thead>")[0]
+    assert "<th>FLOPs</th>" in head
+    assert "latency" not in head  # no column for what nobody has measured
     assert "Do not search: small ResNet-8 x 0.5" in page
     figure = render_static.front(data)
     assert sum(line.get_marker() == "*" for line in figure.axes[0].get_lines()) == 2
