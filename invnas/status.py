@@ -41,6 +41,8 @@ class Status:
         believed: Whether there were enough trials to believe anything but what was measured.
         others: Trials by phase and state: of the random baselines that were asked for, of references and further seeds
             where there are any.
+        waiting: How many running trials of a phase have not been begun by the process that is at it: references and
+            further seeds are recorded before the first of them is trained.
         note: Why less is known than could be; empty otherwise.
     """
 
@@ -56,6 +58,7 @@ class Status:
     hypervolume: float
     believed: bool = False
     others: Mapping[Phase, dict[State, int]] = field(default_factory=dict)
+    waiting: Mapping[Phase, int] = field(default_factory=dict)
     note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -99,7 +102,10 @@ class Status:
         standing, now = self.standing, time.time()
         yield f"{self.run}: {self._who()}"
         for phase, states, wanted in self._phases:
-            counted = ", ".join(f"{number} {state}" for state, number in states.items() if number)
+            waiting = self.waiting.get(phase, 0)
+            told: list[tuple[str, int]] = [*states.items(), ("waiting", waiting)]
+            shown = [(state, number - waiting * (state == "running")) for state, number in told]
+            counted = ", ".join(f"{number} {state}" for state, number in shown if number)
             yield f"{PHASES[phase]}: {_finished(states)} of {wanted} trials done{f' ({counted})' if counted else ''}"
         plural = "" if self.front == 1 else "s"
         measured = f" ({self.observed_front} as measured)" if self.believed else ""
@@ -171,6 +177,9 @@ def status_of(run: Run) -> Status:
     if run.ended is not None and not note:
         note = f"the search was ended, {run.ended[1]}"
     known = {one.trial: one for one in (said.running if said is not None else ())}
+    ahead = [trial for trial in trials if trial.state == "running" and trial.phase in ("reference", "confirm")]
+    waiting = [] if alive is None else [trial for trial in ahead if trial.number not in known]
+    running = [trial for trial in trials if trial.state == "running" and trial not in waiting]
     front, axes, belief = run.front(), experiment.axes, run.belief
     told = {*experiment.drawn, *(trial.phase for trial in trials if trial.phase in ("reference", "confirm"))}
     covered = hypervolume(values_of(belief.of(front), axes), axes, run.box)
@@ -180,12 +189,13 @@ def status_of(run: Run) -> Status:
         search=_states(run.trials("search")),
         holder=holder,
         standing=alive,
-        running=tuple(known.get(t.number, Running(t.number)) for t in trials if t.state == "running"),
+        running=tuple(known.get(trial.number, Running(trial.number)) for trial in running),
         failures=tuple((trial.number, trial.reason) for trial in trials if trial.state == "failed"),
         front=len(front),
         observed_front=len(run.front(observed=True)),
         hypervolume=covered,
         believed=belief.known,
         others={phase: _states(run.trials(phase)) for phase in PHASES if phase in told},
+        waiting=Counter(trial.phase for trial in waiting),
         note=note,
     )

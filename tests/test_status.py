@@ -129,6 +129,21 @@ def test_references_and_further_seeds_are_counted(tmp_path: Path) -> None:
     assert (found.to_dict()["references"]["complete"], found.to_dict()["confirmation"]["running"]) == (1, 1)
 
 
+def test_references_that_nobody_trains_yet_are_waiting_and_not_running(tmp_path: Path) -> None:
+    run = make_run(tmp_path, trials=2)
+    with run.locked():
+        go(run)
+        for trial in run.trials():
+            run.start(trial.architecture, trial.decisions, trial.cost, "reference")
+        standing = Standing("reference", os.getpid(), "here", time.time(), (Running(2, epoch=1, of=4),))
+        (run.folder / StatusFile.NAME).write_text(json.dumps(standing.to_dict()))
+        found = status_of(run)
+    lines = list(found.lines())
+    assert "reference: 0 of 2 trials done (1 running, 1 waiting)" in lines
+    assert [one.trial for one in found.running] == [2]
+    assert "reference: 0 of 2 trials done (2 running)" in list(status_of(run).lines())  # nobody is at it
+
+
 def test_of_an_interrupted_run_it_says_how_far_the_trials_were(tmp_path: Path) -> None:
     run = make_run(tmp_path, trials=2)
 
