@@ -12,8 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 
 # With the search path of this process: `python -m` would put the current folder first, and a source tree there would
-# shadow the installed package. The lifeline comes before the imports that take seconds.
-_WORKER = """import sys; sys.path[:] = {path!r}
+# shadow the installed package. So would an empty entry of that path, as notebooks, `python -c` and Ray have it: the
+# package is taken from where this process has it. The lifeline comes before the imports that take seconds.
+_WORKER = """import sys; sys.path[:] = [{home!r}, *{path!r}]
+import invnas; sys.path[:] = {path!r}
 from pathlib import Path
 from invnas.engine.lifeline import hold_to
 hold_to({parent})
@@ -54,7 +56,8 @@ class Process:
     def __init__(self, slot: int, device: str | None, folder: Path, threads: int, inbox: Inbox) -> None:
         self.slot, self.used, self.killed = slot, False, False
         self._log = (folder / "logs" / "workers.log").open("a+")
-        code = _WORKER.format(path=sys.path, folder=str(folder), threads=threads, parent=os.getpid())
+        home = str(Path(__file__).parents[2])
+        code = _WORKER.format(home=home, path=sys.path, folder=str(folder), threads=threads, parent=os.getpid())
         self._process = subprocess.Popen(
             [sys.executable, "-c", code],
             stdin=subprocess.PIPE,

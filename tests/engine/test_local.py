@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -297,7 +298,11 @@ def test_reasons_are_one_sentence() -> None:
     assert reason_of(MemoryError()) == "out of memory"
 
 
-def test_workers_import_the_invnas_of_this_process(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("first", [[], [""]], ids=["as it is", "the current folder first"])
+def test_workers_import_the_invnas_of_this_process(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: list[str]
+) -> None:
+    monkeypatch.setattr(sys, "path", [*first, *sys.path])  # as notebooks, `python -c` and Ray have it
     shadow = tmp_path / "elsewhere" / "invnas"
     shadow.mkdir(parents=True)
     (shadow / "__init__.py").write_text("raise RuntimeError('a source tree in the current folder')")
