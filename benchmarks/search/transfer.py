@@ -7,7 +7,6 @@ half, and its place among the draws of its own space in multiply-adds, parameter
 from __future__ import annotations
 
 import math
-import random
 import statistics
 from collections.abc import Callable, Sequence
 
@@ -15,7 +14,7 @@ import numpy as np
 
 from invnas.architecture import Architecture
 from invnas.bench import Answer, InvBench
-from invnas.bench.truth import Forest
+from invnas.bench.truth import Fitted, Forest, targets_of
 from invnas.measurement import Cost, Measurement
 from invnas.operators import Convolution, Involution
 from invnas.space import Space
@@ -23,7 +22,7 @@ from invnas.space import Space
 Price = Callable[[Architecture], Cost]
 
 
-class Transferred:
+class Transferred(Fitted):
     """Cost and accuracy of any architecture of a space, by what InvBench found: a table for `replay`.
 
     Args:
@@ -36,28 +35,14 @@ class Transferred:
     def __init__(self, bench: InvBench, space: Space, price: Price, drawn: Sequence[Architecture]) -> None:
         self._price, self._here = price, _Place([(one, price(one)) for one in drawn])
         there = _Place(list(bench.costs.items()))
-        found: dict[Architecture, list[float]] = {}
-        for training in bench.trainings:
-            if training.epochs == bench.epochs:
-                found.setdefault(training.architecture, []).append(_logit(training.measurement["top1"]))
+        found = {one: [logit for logit, _ in seeds] for one, seeds in targets_of(bench).items()}
         rows = np.array([there.row(one, bench.costs[one]) for one in found])
         self._forest = Forest(rows, np.array([[statistics.fmean(values)] for values in found.values()]))
         several = [statistics.variance(values) for values in found.values() if len(values) > 1]
         self._spread = math.sqrt(statistics.fmean(several))
 
-    def __call__(self, architecture: Architecture) -> Answer:
-        """Return cost and measurement without noise."""
-        return self._answer(architecture, 0.0)
-
-    def noisy(self, seed: int) -> Callable[[Architecture], Answer]:
-        """Return what a search of this seed sees: each architecture with the noise of one training, always the same."""
-
-        def answer(architecture: Architecture) -> Answer:
-            return self._answer(architecture, random.Random(f"{seed}/{architecture.fingerprint}").gauss(0, 1))
-
-        return answer
-
-    def _answer(self, architecture: Architecture, luck: float) -> Answer:
+    def answer(self, architecture: Architecture, luck: float) -> Answer:
+        """Return cost and measurement of a training so many standard deviations of the seeds above the mean."""
         cost = self._price(architecture)
         (logit,) = self._forest.predict(self._here.row(architecture, cost))
         return cost, Measurement({"top1": 1 / (1 + math.exp(-logit - luck * self._spread))})
@@ -100,7 +85,3 @@ def _shares(operators: Sequence[object]) -> list[float]:
 def _mean(values: Sequence[float | None]) -> float:
     known = [value for value in values if value is not None]
     return statistics.fmean(known) if known else 0.0
-
-
-def _logit(share: float) -> float:
-    return math.log(share / (1 - share))

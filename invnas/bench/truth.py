@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -38,8 +39,28 @@ class Fit:
     rmse: float
 
 
+class Fitted(ABC):
+    """What was fitted to trainings: a table for `replay` without noise, and with it by `noisy`."""
+
+    def __call__(self, architecture: Architecture) -> Answer:
+        """Return cost and measurement."""
+        return self.answer(architecture, 0.0)
+
+    def noisy(self, seed: int) -> Callable[[Architecture], Answer]:
+        """Return what a search of this seed sees: each architecture with the noise of one training, always the same."""
+
+        def lucky(architecture: Architecture) -> Answer:
+            return self.answer(architecture, random.Random(f"{seed}/{architecture.fingerprint}").gauss(0, 1))
+
+        return lucky
+
+    @abstractmethod
+    def answer(self, architecture: Architecture, luck: float) -> Answer:
+        """Return cost and measurement of a training so many standard deviations of the seeds above the mean."""
+
+
 @dataclass(frozen=True)
-class Truth:
+class Truth(Fitted):
     """Cost and measurement of any architecture of the space of InvBench: a table for `replay`.
 
     It is fitted to the mean over the seeds of each architecture and has no noise; `noisy` has.
@@ -52,19 +73,8 @@ class Truth:
     bench: InvBench
     price: Price
 
-    def __call__(self, architecture: Architecture) -> Answer:
-        """Return cost and measurement."""
-        return self._answer(architecture, 0.0)
-
-    def noisy(self, seed: int) -> Callable[[Architecture], Answer]:
-        """Return what a search of this seed sees: each architecture with the noise of one training, always the same."""
-
-        def answer(architecture: Architecture) -> Answer:
-            return self._answer(architecture, random.Random(f"{seed}/{architecture.fingerprint}").gauss(0, 1))
-
-        return answer
-
-    def _answer(self, architecture: Architecture, luck: float) -> Answer:
+    def answer(self, architecture: Architecture, luck: float) -> Answer:
+        """Return cost and measurement of a training so many standard deviations of the seeds above the mean."""
         cost = self.price(architecture)
         logit, log_loss = self._forest.predict(_features(self.bench.space, [(architecture, cost)])[0])
         up, down = self._spread
@@ -78,7 +88,7 @@ class Truth:
     @cached_property
     def _spread(self) -> tuple[float, float]:
         """Standard deviation between the seeds, of the logit of top-1 and of the logarithm of the loss."""
-        several = [targets for targets in _targets(self.bench).values() if len(targets) > 1]
+        several = [targets for targets in targets_of(self.bench).values() if len(targets) > 1]
         up, down = np.sqrt(np.mean([np.var(targets, axis=0, ddof=1) for targets in several], axis=0))
         return float(up), float(down)
 
@@ -133,7 +143,7 @@ class Forest:
         return tuple(self._value[nodes].mean(axis=0).tolist())
 
 
-def _targets(bench: InvBench) -> dict[Architecture, list[tuple[float, float]]]:
+def targets_of(bench: InvBench) -> dict[Architecture, list[tuple[float, float]]]:
     """Return the logit of top-1 and the logarithm of the loss of each training of the whole budget."""
     found: dict[Architecture, list[tuple[float, float]]] = {}
     for training in bench.trainings:
@@ -144,7 +154,7 @@ def _targets(bench: InvBench) -> dict[Architecture, list[tuple[float, float]]]:
 
 
 def _data(bench: InvBench) -> tuple[np.ndarray, np.ndarray]:
-    targets = _targets(bench)
+    targets = targets_of(bench)
     inputs = _features(bench.space, [(one, bench.costs[one]) for one in targets])
     return inputs, np.array([np.mean(seeds, axis=0) for seeds in targets.values()])
 
