@@ -2,7 +2,7 @@
 
 Every number is mapped to a *gain*, more of which is better, before it is compared: on a logarithm where its objective
 says so, because twice as cheap is the same step at every size. A `Box` scales gains to 0 (worst) .. 1 (best); fronts
-whose hypervolume is to be compared must be given the same box: `reference.fixed_box` is that of all runs of a question.
+whose hypervolume is to be compared must be given the same box: `fixed_box.fixed_box` is that of all runs of a question.
 """
 
 from __future__ import annotations

@@ -19,13 +19,13 @@ from invnas.errors import BadInput, unwritable
 from invnas.experiment import SEEDS, Experiment
 from invnas.facts import DataFacts
 from invnas.files import read_as, read_json, write_text
+from invnas.fixed_box import fixed_box
 from invnas.frame import trials_frame
 from invnas.lock import holding
 from invnas.manifest import Manifest
 from invnas.measurement import Cost, Measurement, Phase, Trial
 from invnas.messages import Job, SpaceSource
 from invnas.pareto import Box, front
-from invnas.reference import fixed_box
 from invnas.search.believe import believe
 from invnas.search.halving import promising
 from invnas.search.journal import Journal, cut_torn_line

@@ -10,6 +10,7 @@ from typing import Any
 
 from invnas.belief import Belief, Estimate, Outlook
 from invnas.experiment import Experiment
+from invnas.fixed_box import Ends, fixed_box, unfixed
 from invnas.measurement import BASELINES, PHASES, Measurement, Phase, State, Trial
 from invnas.objective import MACS, Objective
 from invnas.pareto import (
@@ -21,7 +22,6 @@ from invnas.pareto import (
     knee,
     values_of,
 )
-from invnas.reference import Ends, fixed_box, unfixed
 from invnas.report.answers import Chance, Comparison, chance, comparisons
 from invnas.report.point import Point
 from invnas.report.references import believed_from, luck_of, seeds_of

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from invnas.errors import MissingExtra
 from invnas.features import chosen
+from invnas.fixed_box import FIRST
 from invnas.measurement import MAC_CONVENTION
 from invnas.objective import HYPERVOLUME, Objective
-from invnas.reference import FIRST
 from invnas.report import html_belief, html_classes, html_tables
 from invnas.report.collect import ReportData
 from invnas.report.drawing import drawing_of

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from invnas.belief import Belief
 from invnas.caps import Caps
+from invnas.fixed_box import Ends, fixed_box
 from invnas.measurement import Trial
 from invnas.objective import Objective
 from invnas.pareto import RunningFront, hypervolume, values_of
-from invnas.reference import Ends, fixed_box
 from invnas.search.believe import believe
 from invnas.search.board import Board, finish_words
 from invnas.search.events import Advanced, Event, Failed, Finished, Stopped

@@ -13,8 +13,8 @@ import pytest
 from invnas import zoo
 from invnas.architecture import Architecture, Convolution, Involution
 from invnas.errors import BadInput
+from invnas.fixed_box import fixed_box
 from invnas.pareto import front
-from invnas.reference import fixed_box
 from invnas.report import collect, render_html, render_static, table
 from invnas.report.collect import ReportData
 from invnas.report.figures import figures

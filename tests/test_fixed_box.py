@@ -10,9 +10,9 @@ from search.cheap import CheapEngine, go, make_run, price
 from test_pareto import TWO, failed, trial
 
 from invnas.caps import Caps
+from invnas.fixed_box import FIRST, fixed_box, unfixed
 from invnas.objective import LATENCY, MACS, Objective
 from invnas.pareto import Box
-from invnas.reference import FIRST, fixed_box, unfixed
 from invnas.report.collect import Beyond, ReportData, collect
 from invnas.run import Run
 from invnas.space_check import ends_of
