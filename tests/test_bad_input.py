@@ -178,7 +178,7 @@ def test_experiment_that_is_no_text(refused: Refused, tmp_path: Path) -> None:
     [
         (["--trials", "0"], "`trials` must be at least 1, but got 0"),
         (["--trials", "many"], "`trials` must be a whole number, but got 'many'"),
-        (["--trials"], "`trials` needs a value"),
+        (["--trials"], "`trials` needs a value that is no option"),
         (["--workers", "-1"], "`workers` must be at least 1, but got -1"),
         (["--max-macs", "-3"], "`max_macs`: '-3' is not a count"),
         (["--recipe.epochs", "0"], "`recipe.epochs` must be at least 1"),
@@ -189,6 +189,7 @@ def test_experiment_that_is_no_text(refused: Refused, tmp_path: Path) -> None:
         (["--recipe.precision", "7"], "`recipe.precision` is '7'"),
         (["--baselines", "6"], "`baselines` stands alone, or with true or false, but got '6'"),
         (["--quiet=3"], "`quiet` stands alone, but got '3'"),
+        (["--max-macs", "-5M"], "`max_macs` needs a value that is no option, but got '-5M'"),
         (["--engine", "raz"], "`engine` must be one of local, ray, but got 'raz'; nearest: 'ray'"),
     ],
 )

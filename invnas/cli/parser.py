@@ -86,9 +86,9 @@ def _sentence(message: str, options: Sequence[str], prog: str, words: Sequence[s
     if found := re.match(r'(?:Option|Key) "(.+?)" is required', text):
         return f"`{found[1]}` is missing; see {prog} --help"
     if found := re.match(r"argument (?:-\w[/,] ?)?--([\w.]+)\S*: (.*)", text):
-        for said, rule in _SWITCHES.items():
-            if value := re.fullmatch(said, found[2]):
-                return f"`{found[1]}` {rule}{''.join(f', but got {one:.60}' for one in value.groups())}"
+        for told, rule in _SWITCHES.items():
+            if value := re.fullmatch(told, found[2]):
+                return f"`{found[1]}` {rule}{_but(value[1] if value.groups() else _after(found[1], words))}"
     return f"{text.removeprefix('argument ')}; see {prog} --help"
 
 
@@ -96,8 +96,18 @@ def _sentence(message: str, options: Sequence[str], prog: str, words: Sequence[s
 _SWITCHES = {
     r"invalid _boolean_type value: (.*)": "stands alone, or with true or false",
     r"ignored explicit argument (.*)": "stands alone",
-    r"expected one argument": "needs a value",
+    r"expected one argument": "needs a value that is no option",
 }
+
+
+def _but(given: str | None) -> str:
+    return "" if given is None else f", but got {given:.60}"
+
+
+def _after(key: str, words: Sequence[str]) -> str | None:
+    """Return the word after an option that was not taken for its value, unless it is another option."""
+    word = _said(key, words)
+    return None if word is None or word.startswith("--") else f"'{word}'"
 
 
 def _said(key: str, words: Sequence[str]) -> str | None:
