@@ -20,7 +20,7 @@ from invnas.run import Run
 from invnas.search.convergence import Convergence
 from invnas.search.halving import HalvingStopper
 from invnas.search.live import LiveView
-from invnas.search.loop import search
+from invnas.search.loop import SearchOutcome, search
 from invnas.search.outlook import Candidates
 from invnas.search.proposer import Meter
 from invnas.search.references import references
@@ -206,10 +206,12 @@ def _phase(run: Run, engine: Engine, phase: Phase, wanted: int, quiet: bool) -> 
     if convergence is not None and convergence.reason:
         run.end(convergence.reason)
     if not quiet:
-        refused = ", ".join(f"{number} {kind}" for kind, number in sorted(outcome.rejected.items())) or "none"
-        print(
-            f"{title}: {outcome.ended}; {outcome.trained} trained, {outcome.stopped} stopped, {outcome.failed} failed, "
-            f"{outcome.reused} reused; "
-            f"rejected before training: {refused}",
-            file=sys.stderr,
-        )
+        print(f"{title}: {_told(outcome)}", file=sys.stderr)
+
+
+def _told(outcome: SearchOutcome) -> str:
+    refused = ", ".join(f"{number} {kind}" for kind, number in sorted(outcome.rejected.items())) or "none"
+    return (
+        f"{outcome.ended}; {outcome.trained} trained, {outcome.stopped} stopped, {outcome.failed} failed, "
+        f"{outcome.reused} reused; rejected before training: {refused}"
+    )
