@@ -14,7 +14,7 @@ from invnas.report.drawing import summary
 from invnas.report.places import OVER, at, band, knee_offset, line, spanned
 from invnas.report.point import Point
 from invnas.report.references import name_of
-from invnas.report.units import DASHES, GRID, INK, LOOKS, SOFT, limits, ticks
+from invnas.report.units import GRID, INK, LOOKS, SOFT, STROKES, limits, ticks
 
 #: What of a marker says that nobody chose the architecture: hollow, or hollow with a dot.
 _HOLLOW: Mapping[Phase, str] = {"random": "-open", "branch": "-open-dot"}
@@ -38,7 +38,7 @@ def _panel(data: ReportData, pair: tuple[Objective, Objective]) -> dict[str, Any
     traces = [_line(data, pair, course.phase) for course in data.baselines if course.front]
     traces += [*_band(data, pair), _line(data, pair, "search")] if data.front else []
     traces += [_line(data, pair, "search", observed=True)] if data.front and data.belief.known else []
-    for phase in (*DASHES, "search"):
+    for phase in STROKES:
         for kind in LOOKS:
             traces += _markers(data, [p for p in data.shown if p.kind == kind and p.trial.phase == phase], pair)
     traces += [_references(data, pair)] if data.references else []
@@ -60,8 +60,8 @@ def _line(data: ReportData, pair: tuple[Objective, Objective], phase: Phase, obs
         "line": {
             "shape": "hv",
             "width": 1 if observed else 1.6,
-            "color": SOFT if phase in DASHES or observed else INK,
-            "dash": "dot" if observed else DASHES[phase][0] if phase in DASHES else "solid",
+            "color": SOFT if observed else STROKES[phase].colour,
+            "dash": "dot" if observed else STROKES[phase].plotly,
         },
         "hoverinfo": "skip",
     }
@@ -209,13 +209,13 @@ def _hypervolume(data: ReportData) -> dict[str, Any]:
         corners = _corners(curve)
         x["trials"].append([i + 1 for i in corners])
         x["epochs"].append([epochs[i] for i in corners])
-        colour, dash = (SOFT, DASHES[course.phase][0]) if course.phase in DASHES else (INK, "solid")
+        stroke = STROKES[course.phase]
         trace = {
             "x": x["trials"][-1],
             "y": [curve[i] for i in corners],
             "name": name,
             "mode": "lines" if len(curve) > 1 else "markers",
-            "line": {"shape": "hv", "width": 2, "color": colour, "dash": dash},
+            "line": {"shape": "hv", "width": 2, "color": stroke.colour, "dash": stroke.plotly},
             "hovertemplate": _told(name, "trials"),
         }
         traces.append(trace)

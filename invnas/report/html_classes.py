@@ -8,6 +8,7 @@ from html import escape
 
 from invnas.objective import DASH, Objective
 from invnas.report.collect import ReportData
+from invnas.report.html_tables import button
 from invnas.report.point import Point
 
 #: Classes that the table shows: of more, those that are worst on average over the front.
@@ -54,8 +55,7 @@ def _row(point: Point, shown: Sequence[int], axis: Objective) -> str:
         f"<td>{DASH if value is None else f'<b>{axis.show(value)}</b>' if value == worst else axis.show(value)}</td>"
         for value in values
     )
-    button = f'<button type="button" class="trial" data-trial="{point.number}">{point.number}</button>'
-    return f'<tr data-trial="{point.number}"><td>{button}</td><td>{point.shown(axis)}</td>{cells}</tr>'
+    return f'<tr data-trial="{point.number}"><td>{button(point)}</td><td>{point.shown(axis)}</td>{cells}</tr>'
 
 
 def _name(names: Sequence[str], place: int) -> str:

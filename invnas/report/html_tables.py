@@ -37,7 +37,7 @@ def usage(data: ReportData) -> str:
         parts = {part.name: part for part in point.parts}
         cells = "".join(_part(parts.get(name)) for name in names)
         values = f"<td>{point.shown(spent)}</td><td>{learned.show(point.standing(learned))}</td>"
-        rows += f'<tr data-trial="{point.number}"><td>{_button(point)}</td>{values}{cells}</tr>'
+        rows += f'<tr data-trial="{point.number}"><td>{button(point)}</td>{values}{cells}</tr>'
     means = "".join(f'<td class="part">{_mean(data.front, name)}</td>' for name in names)
     foot = f'<tr><td colspan="3">mean share on the front</td>{means}</tr>{_prior(data, names)}'
     note = (
@@ -108,7 +108,7 @@ def _references(data: ReportData) -> str:
         cells = "".join(f"<td>{believed(axis, point)}</td>" for axis in beliefs)
         cells += "".join(f"<td>{point.shown(axis)}</td>" for axis in shown) + f"<td>{point.seeds}</td>"
         name = f'<td class="text">{escape(name_of(point.trial.architecture))}</td>'
-        rows += f'<tr data-trial="{point.number}"><td>{_button(point)}</td>{name}{cells}</tr>'
+        rows += f'<tr data-trial="{point.number}"><td>{button(point)}</td>{name}{cells}</tr>'
     head = "".join(f"<th>{axis.label} believed</th>" for axis in beliefs)
     head += "".join(f"<th>{axis.label}</th>" for axis in shown) + "<th>seeds</th>"
     note = "Trained by the same recipe and seed, shown to no sampler, on no front; invnas confirm adds seeds."
@@ -136,7 +136,7 @@ def _table(points: Iterable[Point], data: ReportData) -> str:
         origin = f'<td class="text">{PHASES[point.trial.phase]}</td>' if baseline else ""
         knee = " (knee)" if data.knee and point.number == data.knee.number else ""
         kind = f'<td class="text"><span class="kind {point.kind}">{LOOKS[point.kind].name}</span>{knee}</td>'
-        rows += f'<tr data-trial="{point.number}"><td>{_button(point)}</td>{kind}{cells}{origin}</tr>'
+        rows += f'<tr data-trial="{point.number}"><td>{button(point)}</td>{kind}{cells}{origin}</tr>'
     origin = '<th class="text">found by</th>' if baseline else ""
     return (
         '<div class="scroll"><table><thead><tr><th>trial</th><th class="text">operators</th>'
@@ -160,7 +160,8 @@ def _shown(axis: Objective, point: Point) -> str:
     return point.shown(axis)
 
 
-def _button(point: Point) -> str:
+def button(point: Point) -> str:
+    """Return the number of a trial as what opens it in the panel."""
     return f'<button type="button" class="trial" data-trial="{point.number}">{point.number}</button>'
 
 

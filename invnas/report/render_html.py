@@ -23,7 +23,7 @@ from invnas.report.panel import facts
 from invnas.report.places import at
 from invnas.report.point import Point
 from invnas.report.references import verdict
-from invnas.report.units import DASHES, LOOKS
+from invnas.report.units import LOOKS, STROKES
 
 
 def write(data: ReportData, folder: Path) -> Path:
@@ -161,7 +161,7 @@ def _front(data: ReportData) -> str:
         return html_tables.empty("No trial is complete, so there is no front to show.")
     lines = {"front of the search": ""} if data.front else {}
     lines |= {"observed front": "dotted"} if data.front and data.belief.known else {}
-    lines |= {f"front of the {course.name}": DASHES[course.phase][2] for course in data.baselines if course.front}
+    lines |= {f"front of the {course.name}": STROKES[course.phase].css for course in data.baselines if course.front}
     plots = _legend(data, lines, kinds=True) + "".join(
         f'<h3>{escape(_plain(pair[1]))} versus {escape(pair[0].label)}</h3><div class="plot" id="plot-{i}"></div>'
         if len(data.panels) > 1
@@ -218,7 +218,7 @@ def _hypervolume(data: ReportData) -> str:
         f"stopped one counts the epochs it adds.{baseline}"
     )
     lines = {"search": ""} if data.search.hypervolume else {}
-    lines |= {course.name: DASHES[course.phase][2] for course in data.baselines if course.hypervolume}
+    lines |= {course.name: STROKES[course.phase].css for course in data.baselines if course.hypervolume}
     legend = _legend(data, lines, kinds=False)
     return f'<p class="note">{escape(note)}</p>{legend}<div class="plot low" id="plot-hypervolume"></div>'
 

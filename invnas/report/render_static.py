@@ -12,7 +12,7 @@ from invnas.objective import Objective
 from invnas.report.collect import ReportData
 from invnas.report.places import COVERED, OVER, at, band, knee_offset, line, spanned
 from invnas.report.point import Point
-from invnas.report.units import DASHES, GRID, INK, LOOKS, SOFT, limits, ticks
+from invnas.report.units import GRID, INK, LOOKS, SOFT, STROKES, limits, ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,8 +65,7 @@ def front(data: ReportData) -> Figure:
         _axis(data, axes, pair[0], "x")
         _axis(data, axes, pair[1], "y")
         axes.grid(color=GRID)
-        phases: tuple[Phase, ...] = (*DASHES, "search")
-        for phase in phases:
+        for phase in STROKES:
             _panel(data, axes, pair, phase)
         for point in data.references:
             look: Any = {"markerfacecolor": "none", "markeredgecolor": LOOKS[point.kind].colour, "zorder": 5}
@@ -113,7 +112,7 @@ def _handles(data: ReportData) -> list[Line2D]:
         handles.append(Line2D([], [], color=INK, alpha=0.12, linewidth=7, label="its 95 % band"))
         handles.append(Line2D([], [], color=SOFT, linestyle=":", linewidth=1.1, label="observed front"))
     for course in (course for course in data.baselines if course.front):
-        dashes, title = DASHES[course.phase][1], f"front of the {course.name}"
+        dashes, title = STROKES[course.phase].matplotlib, f"front of the {course.name}"
         handles.append(Line2D([], [], color=SOFT, linestyle=dashes, linewidth=1.3, label=title))
         how, inside = ("hollow" if course.phase == "random" else "half filled"), _inside(course.phase, SOFT)
         named: Any = {"color": SOFT, "label": f"{how}: {course.name}", **inside}
@@ -132,10 +131,9 @@ def _inside(phase: Phase, colour: str) -> dict[str, Any]:
 
 
 def _panel(data: ReportData, axes: Axes, pair: tuple[Objective, Objective], phase: Phase) -> None:
-    steps, baseline = line(data, pair, phase), phase in DASHES
+    steps, stroke, baseline = line(data, pair, phase), STROKES[phase], phase != "search"
     if steps:
-        colour, dashes = (SOFT, DASHES[phase][1]) if baseline else (INK, "-")
-        axes.step(*zip(*steps, strict=True), dashes, where="post", color=colour, linewidth=1.3)
+        axes.step(*zip(*steps, strict=True), stroke.matplotlib, where="post", color=stroke.colour, linewidth=1.3)
     if steps and not baseline and data.belief.known:
         x, low, high = band(data, pair)
         axes.fill_between(x, low, high, step="post", color=INK, alpha=0.09, linewidth=0)
@@ -183,11 +181,10 @@ def hypervolume(data: ReportData, over: Literal["trials", "epochs"] = "trials") 
         return _sentence(figure, "The epochs of these trials are not known.")
     axes = figure.add_subplot()
     for course in data.curves:
-        shares, epochs = course.hypervolume, course.epochs
-        colour, dashes = (SOFT, DASHES[course.phase][1]) if course.phase in DASHES else (INK, "-")
+        shares, epochs, stroke = course.hypervolume, course.epochs, STROKES[course.phase]
         marker = "o" if len(shares) == 1 else ""
         x = epochs if over == "epochs" else range(1, len(shares) + 1)
-        axes.step(x, shares, dashes, marker=marker, where="post", color=colour, label=course.name)
+        axes.step(x, shares, stroke.matplotlib, marker=marker, where="post", color=stroke.colour, label=course.name)
     axes.grid(color=GRID)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.margins(x=0.01)

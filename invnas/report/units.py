@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 from invnas.measurement import Phase
 from invnas.objective import SMALLEST, Objective
@@ -35,10 +35,29 @@ class Look:
 #: Colours of what is written, of what stands back, and of the lines of a grid.
 INK, SOFT, GRID = "#202124", "#5f6368", "#e8eaed"
 
-#: How the lines of what nobody chose are dashed, by phase: the names of plotly, of matplotlib and of the page.
-DASHES: Mapping[Phase, tuple[str, Any, str]] = {
-    "random": ("dash", "--", "dashed"),
-    "branch": ("dashdot", "-.", "dashdot"),
+
+@dataclass(frozen=True)
+class Stroke:
+    """Colour and dashes of a line.
+
+    Attributes:
+        colour: As #rrggbb.
+        plotly: What plotly calls the dashes.
+        matplotlib: What matplotlib calls them.
+        css: The class of the page for them; empty for a line without.
+    """
+
+    colour: str
+    plotly: str
+    matplotlib: Literal["-", "--", "-."]
+    css: str
+
+
+#: The lines of the phases that have a front of their own; what is drawn later lies above.
+STROKES: Mapping[Phase, Stroke] = {
+    "random": Stroke(SOFT, "dash", "--", "dashed"),
+    "branch": Stroke(SOFT, "dashdot", "-.", "dashdot"),
+    "search": Stroke(INK, "solid", "-", ""),
 }
 
 LOOKS = {
