@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from invnas.hybrid import DeepStem, HybridNet, PlainStem, Stage
     from invnas.measurement import Cost, Measurement, Trial
     from invnas.operators import Convolution, DepthwiseConvolution, Involution, LocalAttention
+    from invnas.preprocessing import Preprocessing
     from invnas.results import export_model, retrain, write_report
     from invnas.run import Run
     from invnas.space import Space
@@ -34,6 +35,7 @@ _PUBLIC = {
     **dict.fromkeys(("BasicBlock", "Bottleneck", "InvertedResidual", "PointwiseBlock"), "blocks"),
     **dict.fromkeys(("DeepStem", "HybridNet", "PlainStem", "Stage"), "hybrid"),
     **dict.fromkeys(("Convolution", "DepthwiseConvolution", "Involution", "LocalAttention"), "operators"),
+    "Preprocessing": "preprocessing",
     "Space": "space",
     **dict.fromkeys(("DataSource", "Experiment", "Recipe"), "experiment"),
     **dict.fromkeys(("Cost", "Measurement", "Trial"), "measurement"),
@@ -61,6 +63,7 @@ __all__ = [
     "Measurement",
     "PlainStem",
     "PointwiseBlock",
+    "Preprocessing",
     "Recipe",
     "Repeat",
     "Run",

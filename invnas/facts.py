@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from invnas.preprocessing import Preprocessing
+
 
 @dataclass(frozen=True)
 class DataFacts:
@@ -19,6 +21,8 @@ class DataFacts:
         normalisation: Mean and standard deviation of each channel, of values in 0..1, by "mean" and "std", if known.
         origins: Which images were trained, validated and tested, how many, and where from, by "train" and so on.
         fingerprint: Digits that differ where the images or their labels do; empty where nobody looked.
+        preprocessing: What is done to an image before a network sees it, where the data say it; runs of an older
+            version do not.
     """
 
     input_shape: tuple[int, int, int]
@@ -28,6 +32,7 @@ class DataFacts:
     normalisation: Mapping[str, tuple[float, ...]] | None = None
     origins: Mapping[str, str] = field(default_factory=dict)
     fingerprint: str = ""
+    preprocessing: Preprocessing | None = None
 
     def changed(self, now: DataFacts) -> str | None:
         """Return how the images found now differ from these, as the end of a sentence; None where they are the same."""
@@ -48,13 +53,18 @@ class DataFacts:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
-        return {**asdict(self), "input_shape": list(self.input_shape)}
+        prepared = None if self.preprocessing is None else self.preprocessing.to_dict()
+        return {**asdict(self), "input_shape": list(self.input_shape), "preprocessing": prepared}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> DataFacts:
-        """Rebuild from `to_dict`; a KeyError, TypeError, ValueError or AttributeError says that it cannot be."""
+        """Rebuild from `to_dict`.
+
+        A KeyError, TypeError, ValueError, AttributeError or BadInput says that it cannot be.
+        """
         channels, height, width = map(int, data["input_shape"])
         names, scale = data["class_names"], data["normalisation"]
+        prepared = data.get("preprocessing")  # younger than the format
         return cls(
             (channels, height, width),
             int(data["classes"]),
@@ -63,6 +73,7 @@ class DataFacts:
             {key: tuple(map(float, scale[key])) for key in ("mean", "std")} if scale else None,
             {str(name): str(words) for name, words in data["origins"].items()},
             str(data["fingerprint"]),
+            None if prepared is None else Preprocessing.from_dict(prepared),
         )
 
 

@@ -36,7 +36,9 @@ class Digits(ImageDataModule):
         images = self._prepare((digits.images / 16).astype(np.float32))
         labels = torch.from_numpy(digits.target.astype(np.int64))
         names = tuple(str(name) for name in digits.target_names)
-        return Splits("the digits data set", 10, names, TensorImages(torch.from_numpy(images)[:, None], labels))
+        return Splits(
+            "the digits data set", 10, names, TensorImages(torch.from_numpy(images)[:, None], labels, span=(0.0, 1.0))
+        )
 
     def _prepare(self, images: np.ndarray) -> np.ndarray:
         return images

@@ -110,7 +110,7 @@ class HuggingFace(ImageDataModule):
         pictures = replace(pictures, span=self._span)
         labels = columns.labels(table, origin)
         if self.image_size is None:
-            return TensorImages(decode_all(pictures, self.channels), torch.from_numpy(labels), self.augment)
+            return TensorImages(decode_all(pictures, self.channels), torch.from_numpy(labels), self.augment, self._span)
         if self.channels is None:
             self.channels = 3 if channels_of(pictures, 0) == 3 else 1
         frame = Frame(self.image_size, self.channels, self.augment.flip)

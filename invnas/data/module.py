@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,6 +13,7 @@ from lightning.pytorch import LightningDataModule
 
 from invnas.data.split import hold_out, seed_of, subset
 from invnas.errors import BadInput, shown
+from invnas.preprocessing import Preprocessing
 from invnas.rules import BATCH, check_whole
 
 _CHUNK = 1024  # images turned into floats at a time
@@ -73,6 +74,11 @@ class ImageSet(Protocol):
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width of what a network gets."""
+        ...
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What is done to an image, without the normalisation."""
         ...
 
     @property
@@ -142,6 +148,7 @@ class ImageDataModule(LightningDataModule):
     classes: int
     class_names: tuple[str, ...] | None
     normalisation: Normalisation
+    preprocessing: Preprocessing
     #: A training sets it: with `seed` it decides order and augmentation, the split stays; None leaves them to `seed`.
     order_seed: int | None = None
 
@@ -231,6 +238,7 @@ class ImageDataModule(LightningDataModule):
             )
         self.input_shape, self.classes, self.class_names = train.shape, splits.classes, splits.class_names
         self.normalisation = train.normalisation(self.seed)
+        self.preprocessing = replace(train.preprocessing, mean=self.normalisation.mean, std=self.normalisation.std)
         self.origins = {name: origins[name] for name in ("train", "validation", "test")}
         self._sets = {"train": train, "validation": validation}
 

@@ -31,8 +31,8 @@ class Pictures(Protocol):
 
     def __len__(self) -> int: ...
 
-    def encoded(self, index: int) -> bytes | str:
-        """Return the encoded bytes or the path of a file."""
+    def encoded(self, index: int) -> bytes | str | Image.Image:
+        """Return the encoded bytes, the path of a file, or an image that was opened elsewhere."""
         ...
 
     def place(self, index: int) -> str:
@@ -133,6 +133,9 @@ def _opened(pictures: Pictures, index: int, load: bool = True) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             # Broken notes beside the pixels of a readable image.
             warnings.filterwarnings("ignore", module="PIL")
+            if isinstance(encoded, Image.Image):
+                encoded.load()
+                return _upright(encoded)
             with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as file:
                 if not load:
                     return file

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping, Sized
+from dataclasses import fields, replace
 from numbers import Integral
 from typing import Any
 
@@ -14,10 +15,18 @@ from invnas.errors import BadInput, nearest, shown
 from invnas.experiment import DataSource
 from invnas.facts import DataFacts
 from invnas.gate import user_code
+from invnas.preprocessing import CENTRE, Preprocessing
 from invnas.rules import CLASSES, LARGEST, image
 
 _SCALE = ("mean", "std")
-_BUILT_IN = tuple(f"invnas.data.{name}" for name in ("Cifar", "Digits", "HardDigits", "HuggingFace", "ImageFolder"))
+_MODULES = {
+    "Cifar": "cifar",
+    "Digits": "digits",
+    "HardDigits": "digits",
+    "HuggingFace": "hugging_face",
+    "ImageFolder": "folder",
+}
+_BUILT_IN = tuple(f"invnas.data.{name}" for name in _MODULES)
 
 
 def load_data(source: DataSource) -> LightningDataModule:
@@ -87,7 +96,7 @@ def describe(data: LightningDataModule) -> DataFacts:
 
     The sources of invnas say them; any other module must have an attribute `classes` or `num_classes` (a number or
     a list of names), and its image size is read from the first training batch. `class_names` and `normalisation` are
-    read where it has them.
+    read where it has them, and so is `preprocessing`: a `Preprocessing`, or its fields by name.
 
     Raises:
         BadInput: The module does not say how many classes it has, or its batches are not images and labels.
@@ -101,7 +110,26 @@ def _described(data: LightningDataModule) -> DataFacts:
     shape = getattr(data, "input_shape", None)
     if shape is None:
         shape = _first_shape(data)
-    return DataFacts(_as_shape(shape, data), classes, names, _counts(data), _normalisation(data))
+    facts = DataFacts(_as_shape(shape, data), classes, names, _counts(data), _normalisation(data))
+    return replace(facts, preprocessing=_preprocessing(data, facts))
+
+
+def preprocessing_of(source: DataSource, facts: DataFacts) -> Preprocessing:
+    """Return what is done to an image of a run, as far as it is known.
+
+    The facts say it; a run of an older version has its size and normalisation there, and the sources of invnas crop in
+    one way each. What a user's own module does not say stays unknown.
+    """
+    if facts.preprocessing is not None:
+        return facts.preprocessing
+    (channels, *size), scale = facts.input_shape, facts.normalisation or {}
+    kind = source.class_path.removeprefix("invnas.data.").rpartition(".")[2]
+    crop = None
+    if source.class_path in (kind, f"invnas.data.{kind}", f"invnas.data.{_MODULES.get(kind)}.{kind}"):
+        streamed = kind == "ImageFolder" or source.init_args.get("image_size") is not None
+        crop = CENTRE if streamed else 1.0 if kind in _MODULES else None
+    span = (0.0, 1.0) if crop and kind in ("Digits", "HardDigits") else None
+    return Preprocessing((size[0], size[1]), channels, crop, scale.get("mean"), scale.get("std"), span)
 
 
 def _find_class(class_path: str) -> type[LightningDataModule]:
@@ -200,6 +228,33 @@ def _normalisation(data: LightningDataModule) -> dict[str, tuple[float, ...]] | 
             f"`normalisation` of `{_path_of(data)}` must hold `mean` and `std`, a number for each channel, "
             f"but is {shown(said, 80)}"
         ) from None
+
+
+def _preprocessing(data: LightningDataModule, facts: DataFacts) -> Preprocessing | None:
+    """Return what a module says of its images; mean and deviation may stand in its `normalisation` alone."""
+    said = getattr(data, "preprocessing", None)
+    if said is None:
+        return None
+    channels, *size = facts.input_shape
+    place = f"`preprocessing` of `{_path_of(data)}`"
+    known = [field.name for field in fields(Preprocessing)]
+    if isinstance(said, Mapping):
+        for key in said:
+            if key not in known:
+                raise BadInput(f"unknown key '{key}' in {place}; {nearest(str(key), known)}")
+        said = {"size": tuple(size), "channels": channels, **(facts.normalisation or {}), **said}
+        try:
+            said = Preprocessing(**said)
+        except BadInput as error:
+            raise BadInput(f"{place} cannot be: {error}") from None
+    if not isinstance(said, Preprocessing):
+        raise BadInput(f"{place} must be an invnas.Preprocessing or its fields by name, but is {shown(said, 60)}")
+    if (said.channels, *said.size) != facts.input_shape:
+        raise BadInput(
+            f"{place} makes images of {said.channels} x {said.size[0]} x {said.size[1]}, but a network sees "
+            f"{' x '.join(map(str, facts.input_shape))}"
+        )
+    return said
 
 
 def _words_for(batch: Any) -> str:

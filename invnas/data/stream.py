@@ -19,11 +19,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from invnas.data.module import Loading, Normalisation
 from invnas.data.pictures import Pictures, decode, stacked, to_array
+from invnas.data.preparing import batch_of, centre, prepared, scaled
 from invnas.data.split import seed_of
 from invnas.errors import BadInput
+from invnas.preprocessing import CENTRE, Preprocessing
 
 _SAMPLE = 256  # images from which mean and deviation are estimated
-_CENTRE = 0.875  # share of the shorter side that evaluation keeps
 _READ_FOR_FINGERPRINT = 10_000  # images whose content tells one set from another
 _LONGEST = 4 / 3  # sides of a random crop lie between 3:4 and 4:3
 
@@ -48,19 +49,22 @@ class Frame:
         if not 0 < self.smallest_crop <= 1:
             raise BadInput(f"`smallest_crop` must lie in (0, 1], but got {self.smallest_crop}")
 
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What evaluation does, without the normalisation."""
+        return Preprocessing((self.size, self.size), self.channels, CENTRE)
+
     def training(self, image: Image.Image, rng: random.Random) -> Image.Image:
         """Return a random part of the image, scaled, mirrored half of the time."""
         if self.smallest_crop < 1:
-            image = self._scaled(image, self._random_box(image.size, rng))
+            image = scaled(image, (self.size, self.size), self._random_box(image.size, rng))
         else:
             image = self.evaluation(image)
         return ImageOps.mirror(image) if self.flip and rng.random() < 0.5 else image
 
     def evaluation(self, image: Image.Image) -> Image.Image:
         """Return the centre of the image, scaled."""
-        side = min(image.size) * _CENTRE
-        left, top = (image.width - side) / 2, (image.height - side) / 2
-        return self._scaled(image, (left, top, left + side, top + side))
+        return centre(image, self.preprocessing)
 
     def _random_box(self, size: tuple[int, int], rng: random.Random) -> tuple[float, float, float, float]:
         share = rng.uniform(self.smallest_crop, 1)
@@ -70,9 +74,6 @@ class Frame:
         height = min(math.sqrt(size[0] * size[1] * share / ratio), size[1])
         left, top = rng.uniform(0, size[0] - width), rng.uniform(0, size[1] - height)
         return left, top, left + width, top + height
-
-    def _scaled(self, image: Image.Image, box: tuple[float, float, float, float]) -> Image.Image:
-        return image.resize((self.size, self.size), Image.Resampling.BILINEAR, box=box)
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,11 @@ class StreamImages:
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width."""
         return self.frame.channels, self.frame.size, self.frame.size
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What is done to an image of this set, without the normalisation."""
+        return replace(self.frame.preprocessing, span=self.pictures.span)
 
     @property
     def classes_of(self) -> np.ndarray:
@@ -125,8 +131,7 @@ class StreamImages:
         """Estimate mean and deviation of each channel from a seeded sample."""
         count = min(_SAMPLE, len(self.indices))
         sample = np.random.default_rng(seed).choice(self.indices, count, replace=False)
-        images = (self.frame.evaluation(decode(self.pictures, int(index), self.frame.channels)) for index in sample)
-        return Normalisation.of(stacked([to_array(image, self.frame.channels) for image in images]))
+        return Normalisation.of(stacked([prepared(self.pictures, int(index), self.preprocessing) for index in sample]))
 
     def batches(self, loading: Loading, training: bool) -> DataLoader[Any]:
         """Return a loader of (B, C, size, size) float channels_last and (B,) int64 labels."""
@@ -184,15 +189,16 @@ class _Decoded(Dataset[Any]):
         epoch, position = key
         images, index = self.images, int(self.images.indices[position])
         try:
-            image = decode(images.pictures, index, images.frame.channels)
+            if self.training:
+                image = decode(images.pictures, index, images.frame.channels)
+                image = images.frame.training(image, random.Random(seed_of(self.seed, epoch, index)))
+                pixels = to_array(image, images.frame.channels)
+            else:
+                pixels = prepared(images.pictures, index, images.preprocessing)
         except BadInput as error:
             # Raised in a worker, it would come out as a traceback inside a traceback.
             return error
-        if self.training:
-            image = images.frame.training(image, random.Random(seed_of(self.seed, epoch, index)))
-        else:
-            image = images.frame.evaluation(image)
-        return to_array(image, images.frame.channels), int(images.labels[position])
+        return pixels, int(images.labels[position])
 
 
 @dataclass(frozen=True)
@@ -205,14 +211,15 @@ class _Collate:
             if isinstance(item, BadInput):
                 return item
             good.append(item)
-        images = self.normalisation.apply(stacked([image for image, _ in good]))
-        return images.contiguous(memory_format=torch.channels_last), torch.tensor([label for _, label in good])
+        images = batch_of([image for image, _ in good], self.normalisation)
+        return images, torch.tensor([label for _, label in good])
 
 
 def _content(pictures: Pictures, index: int) -> bytes:
     encoded = pictures.encoded(index)
     if isinstance(encoded, bytes):
         return encoded
+    assert isinstance(encoded, str)
     try:
         return Path(encoded).read_bytes()
     except OSError as error:

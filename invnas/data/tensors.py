@@ -12,7 +12,9 @@ import torch
 
 from invnas.data.augment import Augment
 from invnas.data.module import Loading, Normalisation
+from invnas.data.pictures import Span
 from invnas.data.split import seed_of
+from invnas.preprocessing import Preprocessing
 
 
 class TensorBatches:
@@ -85,17 +87,31 @@ class TensorBatches:
 
 @dataclass(frozen=True)
 class TensorImages:
-    """Images in memory: (N, C, H, W), uint8 in 0..255 or float in 0..1, with their labels (N,)."""
+    """Images in memory: (N, C, H, W), uint8 in 0..255 or float in 0..1, with their labels (N,).
+
+    Attributes:
+        images: The images.
+        labels: The label of each.
+        augment: Random changes of training images.
+        span: Black and white of the files of floats or 32-bit integers that they come from, if any.
+    """
 
     images: torch.Tensor
     labels: torch.Tensor
     augment: Augment = field(default_factory=Augment)
+    span: Span | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width."""
         channels, height, width = self.images.shape[1:]
         return channels, height, width
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What makes an image of this set of a file: nothing is cropped, all images have one size."""
+        channels, height, width = self.shape
+        return Preprocessing((height, width), channels, 1.0, span=self.span)
 
     @property
     def classes_of(self) -> np.ndarray:
