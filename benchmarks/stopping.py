@@ -2,7 +2,7 @@
 
     python benchmarks/stopping.py record [--cache runs/curves]   # train the curves: random architectures, 8 epochs each
     python benchmarks/stopping.py replay [--shuffles 40]          # random search over them in many orders, at once
-    python benchmarks/stopping.py search [--seeds 5]              # real searches, random and tpe, with and without
+    python benchmarks/stopping.py search [--seeds 5] [--samplers random,tpe,known-cost]   # real ones, with and without
 
 A replay asks after how many epochs the mean hypervolume over the orders is that of full training after 48 trials. A
 search asks, seed by seed, when each first has the hypervolume that 48 full trainings end with; epochs of stopped
@@ -260,17 +260,17 @@ def row_of(experiment: Experiment, full: Sequence[Trial], halved: Sequence[Trial
     }
 
 
-def searches(cache: Path, seeds: int) -> list[dict[str, Any]]:
+def searches(cache: Path, seeds: int, samplers: Sequence[str]) -> list[dict[str, Any]]:
     """Search with and without halving."""
     curves, rows = Curves(cache, ASKED), []
-    for sampler in ("random", "tpe"):
+    for sampler in samplers:
         for seed in range(seeds):
             asked = replace(ASKED, sampler=sampler, trials=TRIALS, seed=seed)
             full = searched(asked, curves)
             halving = replace(asked, stopper="halving", stopper_args=asdict(Halving()), trials=LIMIT)
             rows.append(row_of(asked, full, searched(halving, curves, float(shares(full)[-1]))))
             print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
-    for sampler in ("random", "tpe"):
+    for sampler in samplers:
         ratios = [row["full_epochs"] / (row["halved_epochs"] or np.inf) for row in rows if row["sampler"] == sampler]
         print(f"{sampler}: {statistics.median(ratios):.2f} times fewer epochs (median of {len(ratios)} seeds)")
     return rows
@@ -282,14 +282,20 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("runs/curves"))
     parser.add_argument("--shuffles", type=int, default=40)
     parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--samplers", default="random,tpe,known-cost", help="rows of others are kept")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     if asked.what == "record":
         record(asked.cache)
         return
-    found = replay(asked.shuffles) if asked.what == "replay" else searches(asked.cache, asked.seeds)
     known = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-    RESULTS.write_text(json.dumps({**known, asked.what: found}, indent=2) + "\n")
+    if asked.what == "replay":
+        known["replay"] = replay(asked.shuffles)
+    else:
+        samplers = asked.samplers.split(",")
+        kept = [row for row in known.get("search", []) if row["sampler"] not in samplers]
+        known["search"] = [*kept, *searches(asked.cache, asked.seeds, samplers)]
+    RESULTS.write_text(json.dumps(known, indent=2) + "\n")
 
 
 if __name__ == "__main__":

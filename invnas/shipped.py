@@ -25,8 +25,18 @@ def find(kind: str, name: str) -> Path:
         return path
     known = shipped(kind)
     if name not in known:
-        raise BadInput(f"unknown name '{name}' in {kind}; {nearest(name, known)}; or give the path of a {suffix} file")
+        choices = _other(kind, name) or f"{nearest(name, known)}; or give the path of a {suffix} file"
+        raise BadInput(f"unknown name '{name}' in {kind}; {choices}")
     return known[name]
+
+
+def _other(kind: str, name: str) -> str:
+    """Return what to do with a name of the other kind; empty where it is none."""
+    if kind == "experiments" and name in shipped("search_spaces"):
+        return f"it is a search space, which an experiment names: --space {name}"
+    if kind == "search_spaces" and name in shipped("experiments"):
+        return f"it is an experiment, which names a search space: see the `space` in {name}.yaml"
+    return ""
 
 
 def shipped(kind: str) -> dict[str, Path]:

@@ -96,6 +96,7 @@ def written(folder: Path, name: str, text: str) -> Path:
         (["serch"], "unknown command 'serch'; nearest: 'search'"),
         (["space", "chek", "digits"], "unknown command 'space chek'; nearest: 'space check'"),
         (["search", "digitz"], "unknown name 'digitz' in experiments; nearest: 'digits'"),
+        (["search", "hybrid_cifar"], "it is a search space, which an experiment names: --space hybrid_cifar"),
         (["search", "nothing.yaml"], "there is no file 'nothing.yaml'"),
         (["search", "--trails", "3"], "unknown option '--trails'; nearest: '--trials'"),
         (["search", "--recipe.epoch=3"], "unknown option '--recipe.epoch'; nearest: '--recipe.epochs'"),

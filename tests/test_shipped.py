@@ -30,6 +30,7 @@ def test_a_file_is_found_by_its_path_before_any_name(tmp_path: Path, monkeypatch
     [
         ("digit", "unknown name 'digit' in search_spaces; nearest: 'digits'; valid: "),
         ("", "unknown name '' in search_spaces; valid: "),
+        ("cifar10", "unknown name 'cifar10' in search_spaces; it is an experiment, which names a search space"),
         ("digit.py", "there is no file 'digit.py'; nearest: 'digits'; valid: "),
         ("no/where/hybrid_cifr.py", "there is no file 'no/where/hybrid_cifr.py'; nearest: 'hybrid_cifar'; valid: "),
     ],
