@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from invnas.export import load_model
     from invnas.hybrid import DeepStem, HybridNet, PlainStem, Stage
     from invnas.measurement import Cost, Measurement, Trial
+    from invnas.nn.folding import fold
     from invnas.operators import Convolution, DepthwiseConvolution, Involution, LocalAttention
     from invnas.preprocessing import Preprocessing
     from invnas.results import export_model, retrain, write_report
@@ -43,6 +44,7 @@ _PUBLIC = {
     **dict.fromkeys(("confirm_front", "resume_search", "run_search"), "commands"),
     **dict.fromkeys(("export_model", "retrain", "write_report"), "results"),
     "load_model": "export",
+    "fold": "nn.folding",
 }
 
 __all__ = [
@@ -72,6 +74,7 @@ __all__ = [
     "Trial",
     "confirm_front",
     "export_model",
+    "fold",
     "load_model",
     "resume_search",
     "retrain",

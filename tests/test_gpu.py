@@ -18,8 +18,7 @@ from torch.autograd import gradcheck, gradgradcheck
 
 from invnas.errors import InvnasError
 from invnas.experiment import DataSource, Experiment, Recipe
-from invnas.ops import backend_of, cuda, involution2d, reference, why_not
-from invnas.ops import involution as operator
+from invnas.ops import backend_of, cuda, dispatch, involution2d, reference, why_not
 from invnas.ops.cuda import compiler
 from invnas.ops.geometry import Window, same_padding
 from invnas.space import load_space
@@ -192,7 +191,7 @@ def test_another_device_than_the_current_one() -> None:
 
 @pytest.mark.skipif(find_spec("cupy") is None, reason="needs CuPy")
 def test_a_gpu_they_are_made_for_runs_the_kernels() -> None:
-    if torch.cuda.get_device_capability() >= (8, 0) and operator._forced != "shift":
+    if torch.cuda.get_device_capability() >= (8, 0) and dispatch.forced != "shift":
         assert why_not("cuda") is None  # else the tests around this one would pass in pure torch
 
 

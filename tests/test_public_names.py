@@ -11,7 +11,7 @@ FROZEN = """
     Architecture BasicBlock Bottleneck Choice Convolution Cost DataSource DeepStem DepthwiseConvolution Experiment
     HybridNet InvertedResidual Involution LocalAttention Measurement PlainStem PointwiseBlock Preprocessing Recipe
     Repeat Run Space Stage Trial
-    confirm_front export_model load_model resume_search retrain run_search write_report
+    confirm_front export_model fold load_model resume_search retrain run_search write_report
 """.split()
 
 DECIDING = """

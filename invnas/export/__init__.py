@@ -18,7 +18,7 @@ from invnas.export.description import FILE, checksum, describe
 from invnas.export.folder import CARD, replacing
 from invnas.export.load import WEIGHTS, load_model, rebuild
 from invnas.head import Head, check_output
-from invnas.nn import build
+from invnas.nn import build, fold
 from invnas.settings import names as names_of
 from invnas.space import Space
 from invnas.weights import check_shapes, save_weights
@@ -72,7 +72,7 @@ def export(
     """Write a trained network in each format, check each against it, and describe it in a model card.
 
     The folder appears whole or not at all; a previous export in it is replaced. The network is left as it is: what
-    is exported is a copy in eval mode, float32, on the CPU.
+    is exported is a copy in eval mode, float32, on the CPU, folded (`invnas.fold`) in the formats that are graphs.
 
     Args:
         network: What `build` made of the architecture, trained.
@@ -105,10 +105,11 @@ def export(
         frozen = _frozen(network)
         images, scores = _expected(frozen, input_shape, head)
         writers = {"onnx": graph.write_onnx, "pt2": graph.write_pt2}
+        folded = fold(frozen)  # the weights stay as they were trained
         for name in formats:
             path = staging / FORMATS[name]
             if name in writers:
-                writers[name](frozen, images[-1], path)
+                writers[name](folded, images[-1], path)
             else:
                 save_weights(frozen, path)
         sums = {path.name: checksum(path) for path in sorted(staging.iterdir())}

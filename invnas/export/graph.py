@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import warnings
 from collections.abc import Iterator
 from itertools import product
@@ -32,7 +33,12 @@ class _Taps(TorchFunctionMode):
     """Traces involution as one multiply-add for each tap."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        plain = {torch.ops.invnas.involution2d: _taps, torch.ops.invnas.involution2d_grad_kernels: _products}
+        ops = torch.ops.invnas
+        plain = {
+            ops.involution2d: _taps,
+            ops.involution2d_folded: _folded_taps,
+            ops.involution2d_grad_kernels: _products,
+        }
         return plain.get(getattr(func, "overloadpacket", func), func)(*args, **(kwargs or {}))
 
 
@@ -45,6 +51,15 @@ def _taps(input: _Tensor, kernels: _Tensor, *geometry: int) -> _Tensor:
         total = tap * weight if total is None else torch.addcmul(total, tap, weight)
     assert total is not None
     return total.flatten(1, 2)
+
+
+def _folded_taps(
+    input: _Tensor, kernels: _Tensor, scale: _Tensor, bias: _Tensor, low: float, high: float, *geometry: int
+) -> _Tensor:
+    """Return the involution times scale, plus bias, kept between the limits there are."""
+    output = _taps(input, kernels, *geometry) * scale.view(-1, 1, 1) + bias.view(-1, 1, 1)
+    limits = [limit if math.isfinite(limit) else None for limit in (low, high)]
+    return output if limits == [None, None] else output.clamp(*limits)
 
 
 def _products(queries: _Tensor, keys: _Tensor, *sizes: int) -> _Tensor:
@@ -76,6 +91,28 @@ def _taps_onnx(input: Any, kernels: Any, kernel_size: int, stride: int, dilation
         part = op.Mul(tap, weight)
         total = part if total is None else op.Add(total, part)
     return op.Reshape(total, _ints(0, input.shape[1], *size))
+
+
+def _folded_taps_onnx(
+    input: Any,
+    kernels: Any,
+    scale: Any,
+    bias: Any,
+    low: float,
+    high: float,
+    kernel_size: int,
+    stride: int,
+    dilation: int,
+    padding: int,
+) -> Any:
+    from onnxscript import opset18 as op
+
+    total = _taps_onnx(input, kernels, kernel_size, stride, dilation, padding)
+    scale, bias = (op.Reshape(values, _ints(-1, 1, 1)) for values in (scale, bias))
+    total = op.Add(op.Mul(total, scale), bias)
+    if math.isfinite(low):
+        total = op.Max(total, op.Constant(value_float=low))
+    return op.Min(total, op.Constant(value_float=high)) if math.isfinite(high) else total
 
 
 def _products_onnx(
@@ -138,6 +175,7 @@ def write_onnx(network: nn.Module, images: _Tensor, path: Path) -> None:
                 output_names=["scores"],
                 custom_translation_table={
                     torch.ops.invnas.involution2d.default: _taps_onnx,
+                    torch.ops.invnas.involution2d_folded.default: _folded_taps_onnx,
                     torch.ops.invnas.involution2d_grad_kernels.default: _products_onnx,
                 },
                 optimize=False,  # half a minute for RedNet-26, and onnxruntime does the same when it loads

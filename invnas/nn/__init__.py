@@ -1,6 +1,7 @@
 """Networks: from architecture values to torch modules."""
 
+from invnas.nn.folding import FoldedInvolution2d, fold
 from invnas.nn.involution import Involution2d, LocalAttention2d
 from invnas.nn.network import build
 
-__all__ = ["Involution2d", "LocalAttention2d", "build"]
+__all__ = ["FoldedInvolution2d", "Involution2d", "LocalAttention2d", "build", "fold"]

@@ -52,6 +52,7 @@ class Involution2d(nn.Module):
         super().__init__()
         value = Involution(kernel_size, group_channels, reduction_ratio, patch_size, softmax)
         _check(channels, stride, value)
+        self.channels = channels
         self.kernel_size, self.stride, self.groups = kernel_size, stride, channels // group_channels
         self.softmax = softmax
         spanned = kernel_size**2 * self.groups
@@ -76,9 +77,18 @@ class Involution2d(nn.Module):
         kernels: torch.Tensor = self.span(x).unflatten(1, (self.groups, self.kernel_size**2))
         return kernels.softmax(2) if self.softmax else kernels
 
+    def operands(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what involution is taken of, (B, C, H, W), and its kernels."""
+        return x, self.kernels(x)
+
+    @property
+    def geometry(self) -> tuple[int, int, int, int]:
+        """K, stride, dilation and padding of the window."""
+        return self.kernel_size, self.stride, 1, same_padding(self.kernel_size)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the involution of a map."""
-        return involution2d(x, self.kernels(x), self.kernel_size, self.stride, 1, same_padding(self.kernel_size))
+        return involution2d(*self.operands(x), *self.geometry)
 
     def extra_repr(self) -> str:
         """Return the numbers of the layer."""
@@ -113,6 +123,7 @@ class LocalAttention2d(nn.Module):
     ) -> None:
         super().__init__()
         _check(channels, stride, LocalAttention(kernel_size, group_channels, softmax))
+        self.channels = channels
         self.kernel_size, self.stride, self.groups = kernel_size, stride, channels // group_channels
         self.softmax, self.scale = softmax, group_channels**-0.5
         self.query, self.key, self.value = (nn.Conv2d(channels, channels, 1, bias=False) for _ in range(3))
@@ -123,14 +134,21 @@ class LocalAttention2d(nn.Module):
     def kernels(self, x: torch.Tensor) -> torch.Tensor:
         """Return the weights (B, G, K * K, H', W') of each neighbourhood of a map (B, C, H, W)."""
         queries, keys = self.query(_averages(x, self.stride)) * self.scale, self.key(x)
-        padding = same_padding(self.kernel_size)
-        kernels = window_products(queries, keys, self.groups, self.kernel_size, self.stride, 1, padding)
+        kernels = window_products(queries, keys, self.groups, *self.geometry)
         return kernels.softmax(2) if self.softmax else kernels
+
+    def operands(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what involution is taken of, (B, C, H, W), and its kernels."""
+        return self.value(x), self.kernels(x)
+
+    @property
+    def geometry(self) -> tuple[int, int, int, int]:
+        """K, stride, dilation and padding of the window."""
+        return self.kernel_size, self.stride, 1, same_padding(self.kernel_size)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the attention of a map to itself."""
-        padding = same_padding(self.kernel_size)
-        return involution2d(self.value(x), self.kernels(x), self.kernel_size, self.stride, 1, padding)
+        return involution2d(*self.operands(x), *self.geometry)
 
     def extra_repr(self) -> str:
         """Return the numbers of the layer."""

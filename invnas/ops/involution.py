@@ -1,36 +1,27 @@
-"""The registered operator: schema, shapes without data, gradients of any order, multiply-adds, and who computes it.
+"""The registered operator: schema, shapes without data, gradients of any order, multiply-adds.
 
 Forward, gradient of the input and gradient of the kernels are bilinear and close on each other: the gradients of
 each of the three are the other two, so double backward needs nothing new. A faster backend is one more
 implementation of these three for its dispatch key; everything else here stays.
-
-On CPUs the C++ of invnas.ops.cpu computes them, on NVIDIA GPUs the kernels of invnas.ops.cuda, and where one of them
-cannot run, shift-and-accumulate. The environment variable INVNAS_BACKEND, read once at import, asks for one of them:
-`shift` for it everywhere; `cpu` or `cuda`, which is then an error to miss.
 """
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import register_flop_formula
 
-import invnas.ops.cpu as cpu
-import invnas.ops.cuda as cuda
 import invnas.ops.shift as shift
-from invnas.errors import BadInput
+from invnas.ops.dispatch import GEOMETRY, library, native, register
 from invnas.ops.geometry import Window, check, check_products
+from invnas.ops.layout import empty_kernels, empty_map
 
 Tensor = torch.Tensor
 
-_SWITCH = "INVNAS_BACKEND"  # shift, cpu or cuda, read once: for benchmarks and debugging
-_GEOMETRY = "int kernel_size, int stride, int dilation, int padding"
-_library = torch.library.Library("invnas", "DEF")
-_library.define(f"involution2d(Tensor input, Tensor kernels, {_GEOMETRY}) -> Tensor")
-_library.define(f"involution2d_grad_input(Tensor grad, Tensor kernels, {_GEOMETRY}, int height, int width) -> Tensor")
-_library.define(f"involution2d_grad_kernels(Tensor grad, Tensor input, {_GEOMETRY}, int groups) -> Tensor")
+library.define(f"involution2d(Tensor input, Tensor kernels, {GEOMETRY}) -> Tensor")
+library.define(f"involution2d_grad_input(Tensor grad, Tensor kernels, {GEOMETRY}, int height, int width) -> Tensor")
+library.define(f"involution2d_grad_kernels(Tensor grad, Tensor input, {GEOMETRY}, int groups) -> Tensor")
 
 
 def involution2d(
@@ -85,55 +76,16 @@ def window_products(
     return kernels
 
 
-def why_not(device: str | torch.device) -> str | None:
-    """Return why the native backend does not compute involution on a device, or None when it does."""
-    where = torch.device(device)
-    if where.type not in ("cpu", "cuda"):
-        return f"there is no native backend for {where.type} devices"
-    if _forced == "shift":
-        return f"{_SWITCH}=shift asks for shift-and-accumulate"
-    return cpu.why_not() if where.type == "cpu" else cuda.why_not(where)
-
-
-def backend_of(device: str | torch.device) -> str:
-    """Return the name of the backend that computes involution on a device."""
-    where = torch.device(device)
-    if why_not(where):
-        return "shift (pure torch)"
-    return f"cpu (C++, {cpu.instruction_set()})" if where.type == "cpu" else cuda.name(where)
-
-
-def _forced_backend() -> str:
-    wanted = os.environ.get(_SWITCH, "")
-    if wanted not in ("", "shift", "cpu", "cuda"):
-        raise BadInput(f"`{_SWITCH}` must be shift, cpu or cuda, but got `{wanted}`")
-    missing = {"cpu": cpu.why_not, "cuda": lambda: cuda.why_not(torch.device("cuda"))}
-    if wanted in missing and (reason := missing[wanted]()):
-        raise BadInput(f"`{_SWITCH}` asks for `{wanted}`, but {reason}")
-    return wanted
-
-
-# Where results lie, for every backend and for shapes without data: a map follows the memory format of the first
-# argument, and kernels made from a channels_last gradient are (B, H', W', G, K * K) in memory, as the 1x1 convolution
-# that made the kernels would have written them.
 def _empty_output(input: Tensor, kernels: Tensor) -> Tensor:
-    return _empty_map(input, *kernels.shape[3:])
+    return empty_map(input, *kernels.shape[3:])
 
 
 def _empty_input(grad: Tensor, kernels: Tensor, *sizes: int) -> Tensor:
-    return _empty_map(grad, *sizes[-2:])
-
-
-def _empty_map(like: Tensor, height: int, width: int) -> Tensor:
-    shape = (*like.shape[:2], height, width)
-    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=shift._layout(like))
+    return empty_map(grad, *sizes[-2:])
 
 
 def _empty_kernels(grad: Tensor, *sizes: int) -> Tensor:
-    (batch, _, height, width), groups, taps = grad.shape, sizes[-1], sizes[0] ** 2
-    if shift._layout(grad) == torch.channels_last:
-        return grad.new_empty((batch, height, width, groups, taps)).permute(0, 3, 4, 1, 2)
-    return grad.new_empty((batch, groups, taps, height, width))
+    return empty_kernels(grad, sizes[-1], sizes[0] ** 2)
 
 
 def _forward(input: Tensor, kernels: Tensor, *geometry: int) -> Tensor:
@@ -152,15 +104,8 @@ def _grad_kernels(grad: Tensor, input: Tensor, *sizes: int) -> Tensor:
     return result if result.stride() == empty.stride() else empty.copy_(result)
 
 
-def _native(tensor: Tensor) -> Any:
-    """Return the backend that computes on the device of a tensor, or None."""
-    if tensor.is_cuda:
-        return None if cuda.why_not(tensor.device) else cuda
-    return None if cpu.why_not() else cpu
-
-
 def _native_forward(input: Tensor, kernels: Tensor, *geometry: int) -> Tensor:
-    backend = _native(input)
+    backend = native(input)
     if backend is None:
         return _forward(input, kernels, *geometry)
     output = _empty_output(input, kernels)
@@ -169,7 +114,7 @@ def _native_forward(input: Tensor, kernels: Tensor, *geometry: int) -> Tensor:
 
 
 def _native_grad_input(grad: Tensor, kernels: Tensor, *sizes: int) -> Tensor:
-    backend = _native(grad)
+    backend = native(grad)
     if backend is None:
         return _grad_input(grad, kernels, *sizes)
     output = _empty_input(grad, kernels, *sizes)
@@ -178,7 +123,7 @@ def _native_grad_input(grad: Tensor, kernels: Tensor, *sizes: int) -> Tensor:
 
 
 def _native_grad_kernels(grad: Tensor, input: Tensor, *sizes: int) -> Tensor:
-    backend = _native(grad)
+    backend = native(grad)
     if backend is None:
         return _grad_kernels(grad, input, *sizes)
     output = _empty_kernels(grad, *sizes)
@@ -186,51 +131,25 @@ def _native_grad_kernels(grad: Tensor, input: Tensor, *sizes: int) -> Tensor:
     return output
 
 
-def _cast_under_autocast(name: str, device: str) -> None:
-    """Register the rule of convolution: both operands in the dtype of autocast, except that float64 stays.
-
-    torch.library.register_autocast knows one dtype only, whatever the region asks for.
-    """
-    key = f"Autocast{device.upper()}"
-    operator = getattr(torch.ops.invnas, name).default
-
-    def cast(tensor: Tensor) -> Tensor:
-        keep = tensor.dtype == torch.float64 or tensor.device.type != device
-        return tensor if keep else tensor.to(torch.get_autocast_dtype(device))
-
-    def ruled(first: Tensor, second: Tensor, *numbers: int) -> Tensor:
-        with torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, key))):
-            result: Tensor = operator(cast(first), cast(second), *numbers)
-        return result
-
-    _library.impl(name, ruled, key)
-
-
-_forced = _forced_backend()
 for _name, _any_device, _where_native in (
     ("involution2d", _forward, _native_forward),
     ("involution2d_grad_input", _grad_input, _native_grad_input),
     ("involution2d_grad_kernels", _grad_kernels, _native_grad_kernels),
 ):
-    _library.impl(_name, _any_device, "CompositeExplicitAutograd")
-    if _forced != "shift":
-        _library.impl(_name, _where_native, "CPU")
-        _library.impl(_name, _where_native, "CUDA")
-    for _kind in ("cpu", "cuda"):
-        _cast_under_autocast(_name, _kind)
+    register(_name, _any_device, _where_native)
 
 
-@torch.library.register_fake("invnas::involution2d", lib=_library)
+@torch.library.register_fake("invnas::involution2d", lib=library)
 def _(input: Tensor, kernels: Tensor, *_: int) -> Tensor:
     return _empty_output(input, kernels)
 
 
-@torch.library.register_fake("invnas::involution2d_grad_input", lib=_library)
+@torch.library.register_fake("invnas::involution2d_grad_input", lib=library)
 def _(grad: Tensor, kernels: Tensor, *sizes: int) -> Tensor:
     return _empty_input(grad, kernels, *sizes)
 
 
-@torch.library.register_fake("invnas::involution2d_grad_kernels", lib=_library)
+@torch.library.register_fake("invnas::involution2d_grad_kernels", lib=library)
 def _(grad: Tensor, input: Tensor, *sizes: int) -> Tensor:
     return _empty_kernels(grad, *sizes)
 
@@ -277,7 +196,7 @@ for _name, _function in (
     ("involution2d_grad_input", _grad_input_backward),
     ("involution2d_grad_kernels", _grad_kernels_backward),
 ):
-    torch.library.register_autograd(f"invnas::{_name}", _function, setup_context=_save, lib=_library)
+    torch.library.register_autograd(f"invnas::{_name}", _function, setup_context=_save, lib=library)
 
 
 # Two FLOPs a multiply-add, as torch.utils.flop_counter counts everything.

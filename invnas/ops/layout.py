@@ -37,6 +37,29 @@ def workspace(output: Tensor, dtype: torch.dtype) -> Tensor:
     return room.permute(_TAPS_LAST)
 
 
+# Where results lie, for every backend and for shapes without data: a map follows the memory format of the first
+# argument, and kernels made from a channels_last gradient are (B, H', W', G, K * K) in memory, as the 1x1 convolution
+# that made the kernels would have written them.
+def memory_format(map: Tensor) -> torch.memory_format:
+    """Return the memory format a result has that follows this map."""
+    channels_last = map.is_contiguous(memory_format=torch.channels_last) and not map.is_contiguous()
+    return torch.channels_last if channels_last else torch.contiguous_format
+
+
+def empty_map(like: Tensor, height: int, width: int) -> Tensor:
+    """Return room for a map of these sides that follows another in batch, channels, dtype and memory."""
+    shape = (*like.shape[:2], height, width)
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=memory_format(like))
+
+
+def empty_kernels(grad: Tensor, groups: int, taps: int) -> Tensor:
+    """Return room for kernels (B, G, K * K, H', W') made from a map (B, C, H', W')."""
+    batch, _, height, width = grad.shape
+    if memory_format(grad) == torch.channels_last:
+        return grad.new_empty((batch, height, width, groups, taps)).permute(0, 3, 4, 1, 2)
+    return grad.new_empty((batch, groups, taps, height, width))
+
+
 def check_sizes(input: torch.Size, kernels: torch.Size, output: torch.Size, window: Window) -> None:
     """Raise BadInput when the shapes of a map, its kernels and its result do not fit a window.
 
@@ -48,6 +71,16 @@ def check_sizes(input: torch.Size, kernels: torch.Size, output: torch.Size, wind
     if not fits or list(kernels) != [batch, groups, window.taps, *out]:
         shapes = f"`input` {tuple(input)}, `kernels` {tuple(kernels)} and an output {tuple(output)}"
         raise BadInput(f"the shapes of involution must fit {window}, but got {shapes}")
+
+
+def check_finish(input: Tensor, scale: Tensor, bias: Tensor) -> None:
+    """Raise BadInput unless scale and bias have one number for each channel of a map, of its dtype, on its device."""
+    for name, value in (("scale", scale), ("bias", bias)):
+        if value.shape != (input.shape[1],) or value.dtype != input.dtype or value.device != input.device:
+            raise BadInput(
+                f"`{name}` must be ({input.shape[1]},) of {input.dtype} on {input.device} as `input` is, but got "
+                f"{tuple(value.shape)} of {value.dtype} on {value.device}"
+            )
 
 
 def _taps_last(kernels: Tensor) -> bool:

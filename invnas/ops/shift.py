@@ -9,15 +9,11 @@ import torch
 from torch.nn import functional as F
 
 from invnas.ops.geometry import Window
+from invnas.ops.layout import memory_format
 
 
 def _accumulator(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
-
-
-def _layout(tensor: torch.Tensor) -> torch.memory_format:
-    channels_last = tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
-    return torch.channels_last if channels_last else torch.contiguous_format
 
 
 def _grouped(tensor: torch.Tensor, groups: int, padding: int = 0) -> torch.Tensor:
@@ -28,17 +24,36 @@ def _grouped(tensor: torch.Tensor, groups: int, padding: int = 0) -> torch.Tenso
 
 def forward(input: torch.Tensor, kernels: torch.Tensor, window: Window) -> torch.Tensor:
     """Return the involution (B, C, H', W'), in the memory format of `input`."""
+    return _sum(input, kernels, window).to(input.dtype)
+
+
+def folded(
+    input: torch.Tensor,
+    kernels: torch.Tensor,
+    scale: torch.Tensor,
+    bias: torch.Tensor,
+    limits: tuple[float, float],
+    window: Window,
+) -> torch.Tensor:
+    """Return clamp(involution * scale + bias, *limits), (B, C, H', W'), in the memory format of `input`."""
+    output = _sum(input, kernels, window)
+    scale, bias = (values.to(output.dtype).view(-1, 1, 1) for values in (scale, bias))
+    return output.mul_(scale).add_(bias).clamp_(*limits).to(input.dtype)
+
+
+def _sum(input: torch.Tensor, kernels: torch.Tensor, window: Window) -> torch.Tensor:
+    """Return the involution in the dtype of the accumulator."""
     batch, channels = input.shape[:2]
     groups, _, height, width = kernels.shape[1:]
     padded = _grouped(input, groups, window.padding)
     weights = kernels.to(padded.dtype).unsqueeze(3)
     output = torch.zeros((batch, channels, height, width), dtype=padded.dtype, device=input.device).contiguous(
-        memory_format=_layout(input)
+        memory_format=memory_format(input)
     )
     total = output.unflatten(1, (groups, channels // groups))
     for tap, (u, v) in enumerate(window.offsets()):
         total.addcmul_(padded[..., window.span(u, height), window.span(v, width)], weights[:, :, tap])
-    return output.to(input.dtype)
+    return output
 
 
 def grad_input(grad: torch.Tensor, kernels: torch.Tensor, window: Window, size: tuple[int, int]) -> torch.Tensor:
@@ -49,12 +64,12 @@ def grad_input(grad: torch.Tensor, kernels: torch.Tensor, window: Window, size: 
     weights = kernels.to(grads.dtype).unsqueeze(3)
     padded = torch.zeros(
         (batch, channels, size[0] + 2 * p, size[1] + 2 * p), dtype=grads.dtype, device=grad.device
-    ).contiguous(memory_format=_layout(grad))
+    ).contiguous(memory_format=memory_format(grad))
     total = padded.unflatten(1, (groups, channels // groups))
     for tap, (u, v) in enumerate(window.offsets()):
         total[..., window.span(u, height), window.span(v, width)].addcmul_(grads, weights[:, :, tap])
     inner = padded[..., p : p + size[0], p : p + size[1]]
-    return inner.to(grad.dtype).contiguous(memory_format=_layout(grad))
+    return inner.to(grad.dtype).contiguous(memory_format=memory_format(grad))
 
 
 def grad_kernels(grad: torch.Tensor, input: torch.Tensor, window: Window, groups: int) -> torch.Tensor:

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from invnas.errors import BadInput, InvnasError
 from invnas.ops import backend_of, cpu, involution2d, reference, shift
+from invnas.ops.dispatch import why_not
 from invnas.ops.geometry import Window, same_padding
-from invnas.ops.involution import why_not
 
 Tensor = torch.Tensor
 Case = tuple[Window, int, int, int, tuple[int, int]]

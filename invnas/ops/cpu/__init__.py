@@ -49,6 +49,8 @@ def _typed(loaded: ctypes.CDLL) -> ctypes.CDLL:
     for name in ("forward", "grad_input", "grad_kernels"):
         for dtype in ("float32", "float64"):
             getattr(loaded, f"invnas_{name}_{dtype}").argtypes = [ctypes.c_void_p] * 4
+    for dtype in ("float32", "float64"):
+        getattr(loaded, f"invnas_folded_{dtype}").argtypes = [ctypes.c_void_p] * 6 + [ctypes.c_double] * 2
     loaded.invnas_instruction_set.restype = ctypes.c_char_p
     return loaded
 
@@ -87,6 +89,22 @@ def forward(input: Tensor, kernels: Tensor, output: Tensor, geometry: tuple[int,
     _run("forward", dense_map(_precise(input)), dense_kernels(_precise(kernels)), output, shapes)
 
 
+def folded(
+    input: Tensor,
+    kernels: Tensor,
+    scale: Tensor,
+    bias: Tensor,
+    limits: tuple[float, float],
+    output: Tensor,
+    geometry: tuple[int, ...],
+) -> None:
+    """Write the involution of `input` by `kernels`, times scale, plus bias, kept between the limits, into `output`."""
+    shapes = (input.shape, kernels.shape, output.shape, geometry)
+    scale, bias = (_precise(tensor).contiguous() for tensor in (scale, bias))
+    finish = (scale.data_ptr(), bias.data_ptr(), *limits)
+    _run("folded", dense_map(_precise(input)), dense_kernels(_precise(kernels)), output, shapes, finish)
+
+
 def grad_input(grad: Tensor, kernels: Tensor, output: Tensor, geometry: tuple[int, ...]) -> None:
     """Write the gradient of the input into `output` from that of the result."""
     shapes = (output.shape, kernels.shape, grad.shape, geometry)
@@ -117,12 +135,14 @@ def _precise(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype in _PRECISE else tensor.to(torch.float32)
 
 
-def _run(name: str, first: Tensor, second: Tensor, output: Tensor, shapes: tuple[Any, ...]) -> None:
+def _run(
+    name: str, first: Tensor, second: Tensor, output: Tensor, shapes: tuple[Any, ...], more: tuple[Any, ...] = ()
+) -> None:
     if first.dtype != second.dtype:
         raise BadInput(f"the tensors of involution must share one dtype, but got {first.dtype} and {second.dtype}")
     sizes, address = _sizes(*shapes, torch.get_num_threads())
     written = workspace(output, first.dtype)
-    if _function(name, first.dtype)(first.data_ptr(), second.data_ptr(), written.data_ptr(), address):
+    if _function(name, first.dtype)(first.data_ptr(), second.data_ptr(), written.data_ptr(), address, *more):
         raise MemoryError(f"involution had no memory for its bookkeeping at sizes {tuple(sizes)}")
     if written is not output:
         output.copy_(written)

@@ -111,11 +111,11 @@ int run_gather(Gather<T> m, i64 batch, i64 threads) try {
     const Window& w = m.window;
     const bool dense = sizeof(T) == 4 && w.stride == 1 && w.dilation == 1 && (w.k == 3 || w.k == 5 || w.k == 7) &&
                        m.width >= 4 && m.group_channels() % 4 == 0;
-    const Meetings rows(w, dense ? 0 : m.height, m.source_height, m.transposed);
-    const Meetings columns(w, dense ? 0 : m.width, m.source_width, m.transposed);
+    const Meetings rows(w, dense ? 0 : m.height, m.source_height, m.transposed());
+    const Meetings columns(w, dense ? 0 : m.width, m.source_width, m.transposed());
     m.rows = dense ? nullptr : &rows;
     m.columns = dense ? nullptr : &columns;
-    const i64 outputs = m.transposed ? m.source_height * m.source_width : m.height * m.width;
+    const i64 outputs = m.transposed() ? m.source_height * m.source_width : m.height * m.width;
     threads = useful_threads(threads, batch * m.height, batch * outputs * m.channels * m.taps());
     parallel(batch * m.height, threads, [&](i64 begin, i64 end, i64) { gather(m, begin, end); });
     return 0;
@@ -140,15 +140,25 @@ int run_correlate(const Correlate<T>& m, i64 batch, i64 threads) try {
 }  // namespace invnas
 
 // sizes: batch, channels, groups, height, width, output height, output width, K, stride, dilation, padding, threads.
+// scale and bias: one for each channel; low and high: what the result is kept between.
 // All return 0, or 1 when there was no memory for the bookkeeping.
 #define INVNAS_DEFINE(T, suffix)                                                                                      \
     int invnas_forward_##suffix(const T* input, const T* kernels, T* output, const std::int64_t* n) {                 \
         return invnas::run_gather<T>({input, kernels, output, n[3], n[4], n[5], n[6], n[1], n[2],                     \
-                                      {n[7], n[8], n[9], n[10]}, false, nullptr, nullptr}, n[0], n[11]);              \
+                                      {n[7], n[8], n[9], n[10]}, invnas::Kind::forward, {}, nullptr, nullptr},      \
+                                     n[0], n[11]);                                                                    \
+    }                                                                                                                 \
+    int invnas_folded_##suffix(const T* input, const T* kernels, T* output, const std::int64_t* n, const T* scale,    \
+                               const T* bias, double low, double high) {                                              \
+        return invnas::run_gather<T>({input, kernels, output, n[3], n[4], n[5], n[6], n[1], n[2],                     \
+                                      {n[7], n[8], n[9], n[10]}, invnas::Kind::folded,                                \
+                                      {scale, bias, static_cast<T>(low), static_cast<T>(high)}, nullptr, nullptr},    \
+                                     n[0], n[11]);                                                                    \
     }                                                                                                                 \
     int invnas_grad_input_##suffix(const T* grad, const T* kernels, T* output, const std::int64_t* n) {               \
         return invnas::run_gather<T>({grad, kernels, output, n[5], n[6], n[3], n[4], n[1], n[2],                      \
-                                      {n[7], n[8], n[9], n[10]}, true, nullptr, nullptr}, n[0], n[11]);               \
+                                      {n[7], n[8], n[9], n[10]}, invnas::Kind::transposed, {}, nullptr, nullptr},   \
+                                     n[0], n[11]);                                                                    \
     }                                                                                                                 \
     int invnas_grad_kernels_##suffix(const T* grad, const T* input, T* kernels, const std::int64_t* n) {              \
         return invnas::run_correlate<T>({grad, input, kernels, n[3], n[4], n[5], n[6], n[1], n[2],                    \

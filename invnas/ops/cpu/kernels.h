@@ -19,15 +19,32 @@ struct Lanes<T, 1> {
     typedef T U;
 };
 
+// What folding does to the sums of the channels from c on; NaN stays NaN.
+template <class T, int L>
+INVNAS_TARGET inline __attribute__((always_inline)) void finish(
+    const Finish<T>& f, i64 c, typename Lanes<T, L>::V* sum, int count) {
+    typedef typename Lanes<T, L>::V V;
+    typedef typename Lanes<T, L>::U U;
+    const V scale = *reinterpret_cast<const U*>(f.scale + c), bias = *reinterpret_cast<const U*>(f.bias + c);
+    const V low = f.low - V{}, high = f.high - V{};
+#pragma GCC unroll 8
+    for (int p = 0; p < count; ++p) {
+        V y = sum[p] * scale + bias;
+        y = y < low ? low : y;
+        sum[p] = y > high ? high : y;
+    }
+}
+
 // P neighbouring pixels of one row, L channels of one group, K x K taps at stride 1: every pixel of the source is
 // loaded once and meets up to K of the P pixels. Seen from the destination the transposed window is a flipped one
 // whose weights lie at the source's pixel. A tap outside the map is skipped, never multiplied by zero.
-template <class T, int L, int K, int P, bool transposed, bool border>
+template <class T, int L, int K, int P, Kind kind, bool border>
 INVNAS_TARGET inline __attribute__((always_inline)) void dense_block(
     const T* source, i64 row_step, i64 pixel_step, const T* weights, i64 weights_row, i64 weights_pixel,
-    i64 rows, i64 first, i64 last, T* destination) {
+    i64 rows, i64 first, i64 last, T* destination, const Finish<T>& end, i64 c) {
     typedef typename Lanes<T, L>::V V;
     typedef typename Lanes<T, L>::U U;
+    constexpr bool transposed = kind == Kind::transposed;
     V sum[P] = {};
     for (i64 u = 0; u < rows; ++u) {
 #pragma GCC unroll 16
@@ -44,14 +61,16 @@ INVNAS_TARGET inline __attribute__((always_inline)) void dense_block(
         source += row_step;
         weights += weights_row;
     }
+    if constexpr (kind == Kind::folded) finish<T, L>(end, c, sum, P);
 #pragma GCC unroll 8
     for (int p = 0; p < P; ++p) *reinterpret_cast<U*>(destination + p * pixel_step) = sum[p];
 }
 
 // One row of the destination, the channels [c0, c1) of every group in steps of L. The last block steps back to end
 // with the row, so a few pixels are computed twice to the same value.
-template <class T, int L, int K, int P, bool transposed>
+template <class T, int L, int K, int P, Kind kind>
 INVNAS_TARGET void dense_row(const Gather<T>& m, i64 image, i64 y, i64 c0, i64 c1) {
+    constexpr bool transposed = kind == Kind::transposed;
     const i64 C = m.channels, cg = m.group_channels(), taps = m.taps(), pixel = m.groups * taps;
     const i64 padding = transposed ? K - 1 - m.window.padding : m.window.padding;
     const i64 top = y - padding, u0 = std::max<i64>(0, -top), u1 = std::min<i64>(K, m.source_height - top);
@@ -68,18 +87,20 @@ INVNAS_TARGET void dense_row(const Gather<T>& m, i64 image, i64 y, i64 c0, i64 c
                 const T *source = m.source + from * C + c, *weights = m.weights + at + g * taps;
                 T* destination = m.destination + to * C + c;
                 if (first == 0 && last == P + K - 1)
-                    dense_block<T, L, K, P, transposed, false>(
-                        source, m.source_width * C, C, weights, weights_row, pixel, rows, first, last, destination);
+                    dense_block<T, L, K, P, kind, false>(
+                        source, m.source_width * C, C, weights, weights_row, pixel, rows, first, last, destination,
+                        m.finish, c);
                 else
-                    dense_block<T, L, K, P, transposed, true>(
-                        source, m.source_width * C, C, weights, weights_row, pixel, rows, first, last, destination);
+                    dense_block<T, L, K, P, kind, true>(
+                        source, m.source_width * C, C, weights, weights_row, pixel, rows, first, last, destination,
+                        m.finish, c);
             }
         }
     }
 }
 
 // One pixel of the destination, N neighbouring vectors of L channels, any window.
-template <class T, int L, int N>
+template <class T, int L, int N, bool folded>
 INVNAS_TARGET inline __attribute__((always_inline)) void any_block(
     const Gather<T>& m, i64 image, i64 y, i64 x, const i64* channel, const i64* group) {
     typedef typename Lanes<T, L>::V V;
@@ -94,17 +115,19 @@ INVNAS_TARGET inline __attribute__((always_inline)) void any_block(
         for (i64 c = m.columns->start[x]; c < m.columns->start[x + 1]; ++c) {
             const Meeting column = all_columns[c];
             const i64 there = (image * m.source_height + row.source) * m.source_width + column.source;
-            const T* w = m.weights + (m.transposed ? there : here) * m.groups * taps + row.tap * K + column.tap;
+            const T* w = m.weights + (m.transposed() ? there : here) * m.groups * taps + row.tap * K + column.tap;
             const T* s = m.source + there * C;
 #pragma GCC unroll 4
             for (int n = 0; n < N; ++n) sum[n] += *reinterpret_cast<const U*>(s + channel[n]) * w[group[n] * taps];
         }
     }
+    if constexpr (folded)
+        for (int n = 0; n < N; ++n) finish<T, L>(m.finish, channel[n], sum + n, 1);
 #pragma GCC unroll 4
     for (int n = 0; n < N; ++n) *reinterpret_cast<U*>(m.destination + here * C + channel[n]) = sum[n];
 }
 
-template <class T, int L>
+template <class T, int L, bool folded>
 INVNAS_TARGET void any_row(const Gather<T>& m, i64 image, i64 y, i64 c0, i64 c1) {
     const i64 cg = m.group_channels(), steps = (c1 - c0) / L, vectors = steps * m.groups;
     for (i64 x = 0; x < m.width; ++x) {
@@ -117,9 +140,9 @@ INVNAS_TARGET void any_row(const Gather<T>& m, i64 image, i64 y, i64 c0, i64 c1)
                 if (++step == steps) step = 0, ++g;
             }
             if (count == 4)
-                any_block<T, L, 4>(m, image, y, x, channel, group);
+                any_block<T, L, 4, folded>(m, image, y, x, channel, group);
             else
-                any_block<T, L, 1>(m, image, y, x, channel, group);
+                any_block<T, L, 1, folded>(m, image, y, x, channel, group);
             n += count;
         }
     }
@@ -129,17 +152,18 @@ template <class T>
 using Row = void (*)(const Gather<T>&, i64, i64, i64, i64);
 
 template <class T, int L, int K, int P>
-Row<T> pick_direction(const Gather<T>& m) {
-    return m.transposed ? dense_row<T, L, K, P, true> : dense_row<T, L, K, P, false>;
+Row<T> pick_kind(const Gather<T>& m) {
+    if (m.kind == Kind::transposed) return dense_row<T, L, K, P, Kind::transposed>;
+    return m.kind == Kind::folded ? dense_row<T, L, K, P, Kind::folded> : dense_row<T, L, K, P, Kind::forward>;
 }
 
 // Blocks that waste the fewest pixels at the end of a row, the widest among equals.
 template <class T, int L, int K>
 Row<T> pick_block(const Gather<T>& m) {
     auto waste = [&](i64 block) { return (m.width + block - 1) / block * block; };
-    if (m.width >= 8 && waste(8) <= waste(7) && waste(8) <= waste(4)) return pick_direction<T, L, K, 8>(m);
-    if (m.width >= 7 && waste(7) <= waste(4)) return pick_direction<T, L, K, 7>(m);
-    return pick_direction<T, L, K, 4>(m);
+    if (m.width >= 8 && waste(8) <= waste(7) && waste(8) <= waste(4)) return pick_kind<T, L, K, 8>(m);
+    if (m.width >= 7 && waste(7) <= waste(4)) return pick_kind<T, L, K, 7>(m);
+    return pick_kind<T, L, K, 4>(m);
 }
 
 template <class T, int L>
@@ -151,7 +175,7 @@ Row<T> pick_row(const Gather<T>& m) {
             return pick_block<T, L, 7>(m);
         }
     }
-    return any_row<T, L>;
+    return m.kind == Kind::folded ? any_row<T, L, true> : any_row<T, L, false>;
 }
 
 // Cover the channels of a group by vectors of L, and what is left by narrower ones.

@@ -40,6 +40,17 @@ struct Meetings {
     }
 };
 
+// What a row computes: involution, its transpose (the gradient of the input), or involution and what folding adds to it.
+enum class Kind { forward, transposed, folded };
+
+// What follows a folded involution, channel by channel: times scale, plus bias, kept between low and high.
+template <class T>
+struct Finish {
+    const T* scale;
+    const T* bias;
+    T low, high;
+};
+
 // Forward: destination = output, source = input. Transposed (gradient of the input): destination = gradient of the
 // input, source = gradient of the output. Maps are (B, H, W, C); weights are (B, H', W', G, K * K) over the output.
 template <class T>
@@ -49,10 +60,12 @@ struct Gather {
     T* destination;
     i64 source_height, source_width, height, width, channels, groups;
     Window window;
-    bool transposed;
+    Kind kind;
+    Finish<T> finish;         // read where the kind is folded
     const Meetings* rows;     // null when the dense path runs alone
     const Meetings* columns;
 
+    bool transposed() const { return kind == Kind::transposed; }
     i64 group_channels() const { return channels / groups; }
     i64 taps() const { return window.k * window.k; }
 };

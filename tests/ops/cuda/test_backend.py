@@ -11,8 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from invnas.errors import BadInput
-from invnas.ops import cpu, cuda, reference
-from invnas.ops import involution as operator
+from invnas.ops import cpu, cuda, dispatch, reference
 from invnas.ops.cuda import compiler, plan
 from invnas.ops.geometry import Window
 
@@ -132,7 +131,7 @@ def test_tensors_that_do_not_fit_are_refused() -> None:
 
 @pytest.mark.parametrize("name", ["involution2d", "involution2d_grad_input", "involution2d_grad_kernels"])
 def test_cuda_tensors_reach_the_backend(name: str) -> None:
-    if operator._forced != "shift":
+    if dispatch.forced != "shift":
         assert torch._C._dispatch_has_kernel_for_dispatch_key(f"invnas::{name}", "CUDA")
 
 
