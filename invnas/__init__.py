@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from invnas.experiment import DataSource, Experiment, Recipe
     from invnas.export import load_model
     from invnas.hybrid import DeepStem, HybridNet, PlainStem, Stage
+    from invnas.latency.settings import Latency
     from invnas.measurement import Cost, Measurement, Trial
     from invnas.nn.folding import fold
     from invnas.operators import Convolution, DepthwiseConvolution, Involution, LocalAttention
@@ -38,6 +39,7 @@ _PUBLIC = {
     **dict.fromkeys(("Convolution", "DepthwiseConvolution", "Involution", "LocalAttention"), "operators"),
     "Preprocessing": "preprocessing",
     "Space": "space",
+    "Latency": "latency.settings",
     **dict.fromkeys(("DataSource", "Experiment", "Recipe"), "experiment"),
     **dict.fromkeys(("Cost", "Measurement", "Trial"), "measurement"),
     "Run": "run",
@@ -61,6 +63,7 @@ __all__ = [
     "HybridNet",
     "InvertedResidual",
     "Involution",
+    "Latency",
     "LocalAttention",
     "Measurement",
     "PlainStem",

@@ -17,7 +17,8 @@ from invnas.errors import BadInput, shown
 from invnas.experiment import PLACED, Experiment
 from invnas.head import Head
 from invnas.measurement import PHASES
-from invnas.phases import continue_run, finished, phases_of
+from invnas.metering import Metering, metering_of
+from invnas.phases import continue_run, finished, lacking, phases_of
 from invnas.run import Run
 from invnas.search.observations import Earlier, earlier_of
 from invnas.search.samplers import make_sampler
@@ -88,10 +89,14 @@ def run_search(experiment: Experiment, run_dir: str | Path, *, quiet: bool = Fal
         caps = experiment.caps
         if str(caps):
             smallest_within(space, pricer(facts.input_shape, experiment.what.head(facts)), caps, experiment.seed)
-        with _connected(experiment) as cluster:
+        own = Path(space_path).read_text(encoding="utf-8")
+        with _connected(experiment) as cluster, metering_of(experiment, space, own, facts) as metering:
+            if metering is not None:
+                metering.calibrate(quiet)
+                metering.check(caps, experiment.seed)
             known = environment()
             run = Run.create(folder, experiment, space_path, facts=facts, environment=known, earlier=earlier)
-            return continue_run(run, quiet, cluster)
+            return continue_run(run, quiet, cluster, metering=metering)
 
 
 def _earlier(experiment: Experiment, space: Space) -> list[Earlier]:
@@ -124,7 +129,7 @@ def resume_search(
         promote: So many of the most promising stopped trials are trained to the end, beside those.
         baselines: Also train what the front is compared with, if it was not asked for before.
         placed: Where it goes on, if elsewhere than before, by the names of the settings: engine, workers, address,
-            gpus_per_trial, cpus_per_trial, storage. It is written to the run.
+            reserve_cores, gpus_per_trial, cpus_per_trial, storage. It is written to the run.
         quiet: Show no progress.
 
     Example, after that of `run_search`:
@@ -159,7 +164,22 @@ def resume_search(
             _bring_back(run, before.storage)
             if placed:
                 run.place(_placed(before, placed))
-        return continue_run(run, quiet, cluster)
+        with _metered(run, quiet) as metering:
+            return continue_run(run, quiet, cluster, metering=metering)
+
+
+@contextmanager
+def _metered(run: Run, quiet: bool) -> Iterator[Metering | None]:
+    """Give what measures the latencies of a run that goes on; None where nothing is left to be trained."""
+    if not lacking(run):
+        yield None
+        return
+    own = (run.folder / "space.py").read_text(encoding="utf-8")
+    with metering_of(run.experiment, run.space, own, run.manifest.facts) as metering:
+        if metering is not None:
+            metering.keep_in(run.folder)
+            metering.calibrate(quiet)
+        yield metering
 
 
 def confirm_front(run_dir: str | Path, seeds: int = 2, *, quiet: bool = False) -> Confirmation:

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from invnas.caps import Caps
 from invnas.errors import BadInput
+from invnas.latency.settings import Latency
 from invnas.measurement import BASELINES, Phase
-from invnas.objective import Objective, by_name
+from invnas.objective import LATENCY, Objective, by_name
 from invnas.settings import COUNT, settle
 from invnas.space import Space
 from invnas.stopping import Rungs, rungs_of, tune_scheduler
@@ -110,7 +111,7 @@ class Recipe:
 
 
 #: Settings of an experiment that say where it runs: a run can go on elsewhere.
-PLACED = ("engine", "workers", "address", "gpus_per_trial", "cpus_per_trial", "storage")
+PLACED = ("engine", "workers", "reserve_cores", "address", "gpus_per_trial", "cpus_per_trial", "storage")
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,9 @@ class Experiment:
         trials: Architectures to train.
         max_macs: Cap on multiply-adds of one image, such as 30M; nothing above it is trained.
         max_parameters: Cap on parameters, such as 1M; nothing above it is trained.
-        max_latency_ms: Cap on the milliseconds of a forward pass of one image; it is metered before training.
+        max_latency_ms: Cap on the milliseconds of a forward pass; it is measured before training.
+        latency: Where a latency is measured: who runs the network, on how many threads, for how many images, on which
+            machine.
         sampler: Who proposes: known-cost, tpe, random, branch-uniform, stratified, evolution, or the class path
             of any Optuna sampler.
         sampler_args: Arguments of that sampler by name.
@@ -136,6 +139,8 @@ class Experiment:
         seed: Seed of the proposals and of each training.
         workers: Trainings at a time, each in a process of its own when more than one; by default 1 on this machine, and
             as many as fit on a cluster.
+        reserve_cores: Cores of this machine that trainings leave free, so that latencies are measured beside them; by
+            default trainings are held meanwhile.
         stopper: Who ends trainings early: none, halving, or the class path of a scheduler of Ray Tune (engine ray).
         stopper_args: Arguments of that stopper by name.
         engine: Who trains: local (this machine) or ray (Ray Tune, on one machine or a cluster).
@@ -166,11 +171,13 @@ class Experiment:
     max_macs: int | None = field(default=None, metadata=COUNT)
     max_parameters: int | None = field(default=None, metadata=COUNT)
     max_latency_ms: float | None = None
+    latency: Latency = field(default_factory=Latency)
     sampler: str = "known-cost"
     sampler_args: dict[str, Any] = field(default_factory=dict)
     warm_start: str | None = None
     seed: int = 0
     workers: int | None = None
+    reserve_cores: int = 0
     stopper: str = "none"
     stopper_args: dict[str, Any] = field(default_factory=dict)
     engine: Literal["local", "ray"] = "local"
@@ -211,6 +218,7 @@ class Experiment:
                     "is known only after it was measured"
                 )
         self._check_engine()
+        self._check_reserved()
 
     def _check_engine(self) -> None:
         _ = self.rungs  # an unknown stopper is refused here
@@ -228,6 +236,29 @@ class Experiment:
             for name in ("address", "gpus_per_trial", "cpus_per_trial", "storage"):
                 if getattr(self, name) is not None:
                     raise BadInput(f"`{name}` is for Ray: it needs --engine ray")
+
+    def _check_reserved(self) -> None:
+        if self.reserve_cores < 0:
+            raise BadInput(f"`reserve_cores` must not be negative, but got {self.reserve_cores}")
+        if not self.reserve_cores:
+            return
+        if self.engine != "local":
+            raise BadInput("`reserve_cores` is for trainings on this machine: it needs --engine local")
+        if not self.metered or self.latency.host is not None:
+            raise BadInput(
+                "`reserve_cores` is for latencies that are measured on this machine: it needs the objective latency_ms "
+                "or a cap max_latency_ms, and latency.on local"
+            )
+        if self.latency.threads > self.reserve_cores:
+            raise BadInput(
+                f"`latency.threads` must be at most the cores reserved for it, {self.reserve_cores}, but got "
+                f"{self.latency.threads}"
+            )
+
+    @property
+    def metered(self) -> bool:
+        """Whether anything asks for a latency."""
+        return LATENCY.name in self.objectives or self.max_latency_ms is not None
 
     @property
     def tune_scheduler(self) -> str | None:
@@ -258,7 +289,14 @@ class Experiment:
     @property
     def axes(self) -> tuple[Objective, ...]:
         """The objectives as values."""
-        return by_name(self.objectives, objectives_of(self.what))
+        found = by_name(self.objectives, objectives_of(self.what))
+        return tuple(self.latency_axis if axis == LATENCY else axis for axis in found)
+
+    @property
+    def latency_axis(self) -> Objective:
+        """The latency as a value whose title says what it is a latency of."""
+        images = "one image" if self.latency.batch == 1 else "a batch"
+        return replace(LATENCY, title=f"Latency of {images}, {self.latency.words}")
 
     @property
     def caps(self) -> Caps:
@@ -281,6 +319,7 @@ class Experiment:
             values = dict(data)
             values["data"] = DataSource(**values["data"])
             values["recipe"] = Recipe(**values["recipe"])
+            values["latency"] = Latency(**values.get("latency", {}))
             values["objectives"] = tuple(values["objectives"])
             return cls(**values)
         except (KeyError, TypeError, ValueError) as error:

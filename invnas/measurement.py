@@ -17,6 +17,9 @@ MAC_CONVENTION = (
     "additions are not counted"
 )
 
+#: The name of the interquartile range of a latency in a cost.
+SPREAD = "latency_spread_ms"
+
 #: What `macs` counts, by name, one sentence each.
 CONVENTIONS: Mapping[str, str] = {
     "macs": MAC_CONVENTION,
@@ -35,7 +38,8 @@ class Cost:
     Attributes:
         values: "macs" (multiply-adds of one forward pass; other conventions count differently, see `CONVENTIONS`),
             "parameters" (trainable numbers), "activation_bytes" (peak bytes of feature maps alive at once in inference,
-            float32, without the weights), and "latency_ms" where a meter measured it.
+            float32, without the weights), and where it was measured "latency_ms" with its interquartile range
+            "latency_spread_ms".
 
     >>> price = Cost.counted(macs=1_200_000, parameters=30_000, activation_bytes=65_536)
     >>> price.macs, price["parameters"], "latency_ms" in price
@@ -69,6 +73,11 @@ class Cost:
     def activation_bytes(self) -> int:
         """Peak bytes of feature maps."""
         return int(self.values["activation_bytes"])
+
+    @property
+    def modelled(self) -> frozenset[str]:
+        """The names of what says something of the network; the spread of a latency says something of the clock."""
+        return frozenset(self.values) - {SPREAD}
 
     def to_dict(self) -> dict[str, float]:
         """Return plain JSON data."""

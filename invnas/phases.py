@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from invnas.architecture import Architecture
 from invnas.engine.signals import stopped_by_signals
 from invnas.errors import DiskFailed, InvnasError, disk_failure
 from invnas.experiment import Experiment
-from invnas.measurement import BASELINES, PHASES, Cost, Phase, Trial
+from invnas.measurement import BASELINES, PHASES, Phase, Trial
 from invnas.messages import Engine
-from invnas.objective import LATENCY
+from invnas.metering import Metering
 from invnas.run import Run
 from invnas.search.convergence import Convergence
 from invnas.search.halving import HalvingStopper
 from invnas.search.live import LiveView
 from invnas.search.loop import SearchOutcome, search
 from invnas.search.outlook import Candidates
-from invnas.search.proposer import Meter
 from invnas.search.references import references
 from invnas.search.samplers import make_sampler
 from invnas.search.status_file import StatusFile
@@ -43,7 +41,9 @@ def _engine(run: Run, cluster: Cluster | None) -> Engine:
     return RayEngine(run.folder, run.experiment, cluster)
 
 
-def continue_run(run: Run, quiet: bool, cluster: Cluster | None, only: Phase | None = None) -> Run:
+def continue_run(
+    run: Run, quiet: bool, cluster: Cluster | None, only: Phase | None = None, metering: Metering | None = None
+) -> Run:
     """Train what the phases of a run still lack, one phase after the other.
 
     Args:
@@ -51,16 +51,17 @@ def continue_run(run: Run, quiet: bool, cluster: Cluster | None, only: Phase | N
         quiet: Show no progress.
         cluster: The connection to Ray, for runs under Ray.
         only: The phase that goes on; by default all.
+        metering: Who knows latencies, where something asks for them.
     """
     from invnas.engine.images import images_of
 
     with stopped_by_signals(), _disk_failures(run.folder), run.locked():
         _bound(run)
+        if metering is not None:
+            metering.keep_in(run.folder)
         phases = [phase for phase in PHASES if only in (None, phase)]
         choosing = run.experiment.baselines and "reference" in phases
-        wanted = phases_of(run)
-        unchosen = choosing and not run.trials("reference")
-        if unchosen or any(finished(run, phase) < wanted.get(phase, 0) for phase in phases):
+        if lacking(run, phases):
             images_of(run)
             if not quiet:
                 for split, words in run.manifest.facts.origins.items():
@@ -69,12 +70,19 @@ def continue_run(run: Run, quiet: bool, cluster: Cluster | None, only: Phase | N
         try:
             for phase in phases:
                 if phase == "reference" and choosing:
-                    _choose_references(run, engine)
+                    _choose_references(run, engine, metering)
                 if number := phases_of(run).get(phase):
-                    _phase(run, engine, phase, number, quiet)
+                    _phase(run, engine, phase, number, quiet, metering)
         finally:
             engine.close()
     return run
+
+
+def lacking(run: Run, phases: Collection[Phase] = tuple(PHASES)) -> bool:
+    """Tell whether some phases of a run lack trainings."""
+    unchosen = run.experiment.baselines and "reference" in phases and not run.trials("reference")
+    wanted = phases_of(run)
+    return unchosen or any(finished(run, phase) < wanted.get(phase, 0) for phase in phases)
 
 
 def _bound(run: Run) -> None:
@@ -85,9 +93,10 @@ def _bound(run: Run) -> None:
             run.bound(ends_of(run.space, _price(run), counted))
 
 
-def _choose_references(run: Run, engine: Engine) -> None:
+def _choose_references(run: Run, engine: Engine, metering: Metering | None) -> None:
     """Record as running what the front shall be compared with; the same record chooses the same."""
-    experiment, price, meter = run.experiment, _price(run), _meter(run, engine)
+    experiment, meter = run.experiment, None if metering is None else metering.meter(engine)
+    price = _price(run) if metering is None else metering.price
     known = {trial.architecture.fingerprint for trial in run.trials("reference")}
     searched = run.trials("search")
     for one in references(run.space, searched, experiment.axes, price, experiment.caps, experiment.seed):
@@ -127,31 +136,6 @@ def _price(run: Run) -> Price:
     return pricer(facts.input_shape, run.experiment.what.head(facts))
 
 
-def _meter(run: Run, engine: Engine) -> Meter | None:
-    """Return what adds a latency to the cost of a candidate, where objectives or caps want one.
-
-    It is taken while nothing of the engine computes on this machine, so that it does not depend on how many train; what
-    the record knows is not taken again.
-    """
-    from invnas.latency import latency_ms
-    from invnas.nn import build
-
-    experiment, facts = run.experiment, run.manifest.facts
-    if LATENCY not in experiment.axes and experiment.max_latency_ms is None:
-        return None
-    name, head = LATENCY.name, experiment.what.head(facts)
-    known = {trial.architecture.fingerprint: trial.cost[name] for trial in run.trials() if name in trial.cost}
-
-    def meter(architecture: Architecture, cost: Cost) -> Cost:
-        if architecture.fingerprint not in known:
-            network = build(architecture, facts.input_shape, head)
-            with engine.quiet():
-                known[architecture.fingerprint] = latency_ms(network, facts.input_shape)
-        return Cost({**cost.values, name: known[architecture.fingerprint]})
-
-    return meter
-
-
 def stopper_of(experiment: Experiment, trials: Sequence[Trial]) -> HalvingStopper | None:
     """Return who judges at the rungs of a search; None where nobody does, or a scheduler of Ray Tune."""
     if experiment.stopper != "halving":
@@ -169,7 +153,7 @@ def _convergence(run: Run) -> Convergence | None:
     return Convergence(candidates, experiment.axes, share, trials, since)
 
 
-def _phase(run: Run, engine: Engine, phase: Phase, wanted: int, quiet: bool) -> None:
+def _phase(run: Run, engine: Engine, phase: Phase, wanted: int, quiet: bool, metering: Metering | None) -> None:
     experiment = run.experiment
     mine, title = run.trials(phase), PHASES[phase]
     # Another seed: a random search and its baseline shall not draw the same architectures.
@@ -190,7 +174,7 @@ def _phase(run: Run, engine: Engine, phase: Phase, wanted: int, quiet: bool) -> 
         outcome = search(
             run.space,
             make_sampler(asked, run.space, mine, run.earlier if phase == "search" else ()),
-            _price(run),
+            _price(run) if metering is None else metering.price,
             engine,
             run,
             trials=wanted,
@@ -199,7 +183,7 @@ def _phase(run: Run, engine: Engine, phase: Phase, wanted: int, quiet: bool) -> 
             phase=phase,
             rng_seed=experiment.seed,
             stopper=stopper_of(experiment, mine) if phase == "search" else None,
-            meter=_meter(run, engine),
+            meter=None if metering is None else metering.meter(engine),
             convergence=(convergence := _convergence(run) if phase == "search" else None),
             on_event=view,
         )

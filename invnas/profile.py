@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from invnas import zoo
 from invnas.architecture import Architecture
 from invnas.cost import segments
-from invnas.errors import BadInput, InvnasError, nearest, out_of_memory
+from invnas.errors import BadInput, nearest
 from invnas.export.description import read
 from invnas.files import read_json
 from invnas.head import Head
-from invnas.latency import latency_ms
-from invnas.measurement import Cost, Segment, total
-from invnas.nn import build
+from invnas.latency.settings import Latency
+from invnas.latency.stopwatch import Stopwatch, Timing
+from invnas.measurement import SPREAD, Cost, Segment, total
+from invnas.shipped import find
 from invnas.space import load_space
 
 _IMAGENET = ((3, 224, 224), 1000)
@@ -28,11 +29,20 @@ class Profile:
 
     Attributes:
         segments: The stem, each stage, the head.
-        latency_ms: Median milliseconds of a forward pass of one image on the CPU; None when not measured.
+        timing: What a forward pass takes; None when not measured.
+        latency: Where it was measured.
+        version: That of the runtime.
     """
 
     segments: tuple[Segment, ...]
-    latency_ms: float | None = None
+    timing: Timing | None = None
+    latency: Latency | None = None
+    version: str = ""
+
+    @property
+    def latency_ms(self) -> float | None:
+        """Milliseconds of a forward pass; None when not measured."""
+        return None if self.timing is None else self.timing.ms
 
     @property
     def cost(self) -> Cost:
@@ -42,11 +52,15 @@ class Profile:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
         whole = self.cost
+        where: dict[str, Any] = {}
+        if self.timing is not None and self.latency is not None:
+            where = {SPREAD: self.timing.spread_ms, **asdict(self.latency), "version": self.version}
         return {
             "parameters": whole.parameters,
             "macs": whole.macs,
             "activation_bytes": whole.activation_bytes,
             "latency_ms": self.latency_ms,
+            **where,
         }
 
 
@@ -56,7 +70,7 @@ def profile(
     head: Head | int | None = None,
     *,
     convention: str = "macs",
-    latency: bool = False,
+    latency: Latency | None = None,
     space: str | None = None,
 ) -> Profile:
     """Return what a network costs, stage by stage.
@@ -67,26 +81,20 @@ def profile(
         head: What the network ends in; a number means one score for each of so many classes. By default the number
             of the export, or else 1000.
         convention: What `macs` counts, a key of `CONVENTIONS`.
-        latency: Also build the network and measure it on the CPU.
+        latency: Where a forward pass is also measured.
         space: The space file (or shipped name) that defines the user's own types, when the network has any.
 
     Raises:
-        BadInput: If there is no such network, or it cannot be built for this image.
+        BadInput: If there is no such network, it cannot be built for this image, or no latency can be measured there.
     """
     architecture, own_shape, own_head = _find(network, load_space(space).types if space is not None else None)
     shape, head = input_shape or own_shape, own_head if head is None else head
     found = segments(architecture, shape, head, convention)
-    return Profile(found, _timed(architecture, shape, head) if latency else None)
-
-
-def _timed(architecture: Architecture, shape: tuple[int, int, int], head: Head | int) -> float:
-    try:
-        return latency_ms(build(architecture, shape, head), shape)
-    except Exception as error:
-        if not out_of_memory(error):
-            raise
-        said = " x ".join(map(str, shape))
-        raise InvnasError(f"the network on an image of {said} does not fit the memory of this machine") from None
+    if latency is None:
+        return Profile(found)
+    own = "" if space is None else find("search_spaces", space).read_text(encoding="utf-8")
+    with Stopwatch(latency, shape, head, own=own) as stopwatch:
+        return Profile(found, stopwatch(architecture), latency, stopwatch.version)
 
 
 def _find(network: str, types: Mapping[str, type] | None) -> tuple[Architecture, tuple[int, int, int], Head | int]:

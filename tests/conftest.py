@@ -29,6 +29,12 @@ def clocks_are_put_back() -> Iterator[None]:
     assert (time.time, time.monotonic) == CLOCKS
 
 
+@pytest.fixture(autouse=True, scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What tests time is not kept for anyone else."""
+    os.environ["INVNAS_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture
 def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """The command line in this process: its words in; exit code, standard output and standard error out."""

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,6 +24,7 @@ from invnas.data.digits import HardDigits
 from invnas.errors import BadInput, TrialFailed
 from invnas.experiment import DataSource, Experiment, Recipe
 from invnas.export import load_model
+from invnas.latency.in_torch import InTorch
 from invnas.results import export_model, measure_test, retrain, write_report
 from invnas.run import Run
 
@@ -312,11 +313,14 @@ def test_a_latency_is_metered_before_training_while_nothing_else_runs(
     seen: list[tuple[float, list[str]]] = []
     others = children()  # of earlier tests
 
-    def latency(network: nn.Module, shape: tuple[int, int, int]) -> float:
+    def time(self: InTorch, network: nn.Module, shape: Sequence[int], seconds: float) -> dict[str, float]:
         seen.append((len(seen) + 0.5, states(children() - others) if seen else []))
-        return seen[-1][0]
+        return {"ratio": seen[-1][0], "low": seen[-1][0], "high": seen[-1][0], "beside_ms": 1.0}
 
-    monkeypatch.setattr("invnas.latency.latency_ms", latency)
+    monkeypatch.setattr(InTorch, "time", time)
+    monkeypatch.setattr(InTorch, "alone", lambda self: 1.0)
+    monkeypatch.setattr("invnas.metering.CALIBRATION", 0)
+    monkeypatch.setenv("INVNAS_CACHE", str(tmp_path / "cache"))
     asked = Experiment(
         "digits", objectives=("top1", "latency_ms"), trials=3, workers=2, recipe=Recipe(epochs=1, threads=1),
         max_latency_ms=3.0, sampler="random",

@@ -12,6 +12,7 @@ from invnas.architecture import Architecture, Bottleneck, Convolution, HybridNet
 from invnas.cost import cost
 from invnas.errors import BadInput
 from invnas.export import export
+from invnas.latency.settings import Latency
 from invnas.measurement import CONVENTIONS
 from invnas.nn import build
 from invnas.profile import profile
@@ -68,7 +69,7 @@ def test_the_table_says_what_was_counted(call: Call) -> None:
     out = call("profile", "resnet26", "--input", "3x32x32", "--convention", "published", "--latency")[1]
     assert CONVENTIONS["published"] in out
     assert CONVENTIONS["macs"] not in out
-    assert "latency on the CPU: " in out
+    assert "latency (torch, 1 thread, version " in out
 
 
 def test_a_file_holds_an_architecture_or_an_object_with_one(tmp_path: Path) -> None:
@@ -76,7 +77,7 @@ def test_a_file_holds_an_architecture_or_an_object_with_one(tmp_path: Path) -> N
     for place, data in enumerate((SMALL.to_dict(), {"fingerprint": "x", "architecture": SMALL.to_dict()})):
         path = tmp_path / f"{place}.json"
         path.write_text(json.dumps(data))
-        found = profile(str(path), (1, 8, 8), 5, latency=True)
+        found = profile(str(path), (1, 8, 8), 5, latency=Latency())
         assert found.cost == expected
         assert found.latency_ms is not None
         assert found.latency_ms > 0
@@ -179,3 +180,31 @@ def test_help_and_bad_words_need_no_torch() -> None:
 
 def test_every_name_has_a_price() -> None:
     assert all(profile(name).cost.macs > 10**8 for name in NAMES)
+
+
+def test_a_latency_says_where_it_was_measured(call: Call) -> None:
+    words = ["profile", "resnet26", "--input", "3x16x16", "--latency", "--batch", "2", "--json"]
+    code, out, _ = call(*words)
+    found = json.loads(out)
+    assert code == 0
+    assert found["latency_ms"] > 0 <= found["latency_spread_ms"]
+    assert (found["runtime"], found["threads"], found["batch"], found["on"]) == ("torch", 1, 2, "local")
+    assert found["version"]
+    assert json.loads(call(*words)[1]) == found  # it is known
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--threads", "2"], "`threads` says how a latency is measured: it needs --latency"),
+        (["--latency", "--threads", "0"], "`latency.threads` must be 1 to 1,024, but got 0"),
+        (["--latency", "--runtime", "onnx"], "`runtime` must be one of torch, onnxruntime, executorch, but got 'onnx'"),
+        (["--latency", "--on", "board"], "`latency.on` must be local or ssh://user@host"),
+        (["--latency", "--on", "ssh://127.0.0.1:9"], "`latency.on`: the host 127.0.0.1 did not answer: "),
+    ],
+)
+def test_a_latency_that_cannot_be_measured_is_refused(call: Call, words: list[str], sentence: str) -> None:
+    code, out, err = call("profile", "resnet26", *words)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"invnas: error: {sentence}")
+    assert err.count("\n") == 1

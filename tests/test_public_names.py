@@ -9,14 +9,14 @@ import invnas
 
 FROZEN = """
     Architecture BasicBlock Bottleneck Choice Convolution Cost DataSource DeepStem DepthwiseConvolution Experiment
-    HybridNet InvertedResidual Involution LocalAttention Measurement PlainStem PointwiseBlock Preprocessing Recipe
+    HybridNet InvertedResidual Involution Latency LocalAttention Measurement PlainStem PointwiseBlock Preprocessing Recipe
     Repeat Run Space Stage Trial
     confirm_front export_model fold load_model resume_search retrain run_search write_report
 """.split()
 
 DECIDING = """
     errors choice rules plain architecture zoo shipped space measurement objective task caps frame facts
-    experiment preprocessing pareto space_check tasks.classification
+    experiment latency.settings latency.cache latency.predictor preprocessing pareto space_check tasks.classification
 """.split()
 
 

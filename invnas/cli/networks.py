@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 from invnas.cli.words import image_shape
+from invnas.errors import BadInput
 from invnas.head import as_head
+from invnas.latency.settings import Latency
 
 
 def profile(
@@ -15,6 +17,10 @@ def profile(
     classes: int | None = None,
     convention: Literal["macs", "published"] = "macs",
     latency: bool = False,
+    runtime: Literal["torch", "onnxruntime", "executorch"] | None = None,
+    threads: int | None = None,
+    batch: int | None = None,
+    on: str | None = None,
     space: str | None = None,
     json: bool = False,
 ) -> None:
@@ -26,16 +32,25 @@ def profile(
         input: Channels, height and width of an image; by default those of the export, or else 3x224x224.
         classes: Number of classes; by default those of the export, or else 1000.
         convention: What MACs count: macs (multiply-adds alone), or published (as the paper of involution counts).
-        latency: Also measure a forward pass of one image on the CPU.
+        latency: Also measure a forward pass.
+        runtime: Who runs it then: torch (by default), onnxruntime or executorch.
+        threads: Threads of a forward pass; by default 1.
+        batch: Images of a forward pass; by default 1.
+        on: Where: local (by default), or ssh://user@host:port/path/of/python.
         space: Name or Python file of the space that defines your own types, when the network has any.
         json: Print the result as JSON.
     """
     head = None if classes is None else as_head(classes)
     shape = None if input is None else image_shape(input)
+    given = {"runtime": runtime, "threads": threads, "batch": batch, "on": on}
+    asked = {name: value for name, value in given.items() if value is not None}
+    if asked and not latency:
+        raise BadInput(f"`{next(iter(asked))}` says how a latency is measured: it needs --latency")
+    where = Latency(**asked) if latency else None  # type: ignore[arg-type]
     from invnas.cli.tables import print_json, print_profile
     from invnas.profile import profile as profiled
 
-    found = profiled(network, shape, head, convention=convention, latency=latency, space=space)
+    found = profiled(network, shape, head, convention=convention, latency=where, space=space)
     if json:
         print_json(found.to_dict())
     else:

@@ -20,6 +20,7 @@ from invnas.cli.words import Count, Names
 from invnas.cli.yaml_text import MODE, mapping, read_yaml, text_of
 from invnas.errors import BadInput, nearest
 from invnas.experiment import DataSource, Experiment, Recipe
+from invnas.latency.settings import Latency
 from invnas.shipped import find
 
 register_type(Count, int, Count.parse)
@@ -27,7 +28,7 @@ register_type(Names, list, Names.parse)
 
 _CAPS = ("max_macs", "max_parameters")
 _FLAGS = ("random_baseline", "branch_baseline", "baselines")
-_WITH_PARTS = ("--recipe", "--sampler_args", "--stopper_args", "--data.init_args")
+_WITH_PARTS = ("--recipe", "--latency", "--sampler_args", "--stopper_args", "--data.init_args")
 _KINDS = {
     "int": "a whole number",
     "float": "a number",
@@ -264,7 +265,7 @@ def _free_folder(name: str) -> str:
 
 def _as_options(path: Path) -> Iterator[str]:
     """Yield each setting of a YAML file as an option."""
-    parts = {"data": DataSource, "recipe": Recipe}
+    parts = {"data": DataSource, "recipe": Recipe, "latency": Latency}
     data = read_yaml(path)
     _check_keys(data, Experiment, "", path)
     for key, value in data.items():

@@ -53,6 +53,7 @@ def resume(
     baselines: bool = False,
     engine: Literal["local", "ray"] | None = None,
     workers: int | None = None,
+    reserve_cores: int | None = None,
     address: str | None = None,
     gpus_per_trial: float | None = None,
     cpus_per_trial: float | None = None,
@@ -70,6 +71,8 @@ def resume(
         baselines: Also train pure members of the space and well-known small networks, to compare the front with.
         engine: Who trains from here on: local or ray; by default who did before.
         workers: Trainings at a time from here on.
+        reserve_cores: Cores of this machine that trainings leave free from here on, so that latencies are measured
+            beside them.
         address: Address of a Ray cluster, such as auto or 10.0.0.1:6379.
         gpus_per_trial: GPUs of each training under Ray, a part such as 0.25 too.
         cpus_per_trial: CPU cores of each training under Ray.
@@ -84,6 +87,7 @@ def resume(
     given = {
         "engine": engine,
         "workers": workers,
+        "reserve_cores": reserve_cores,
         "address": address,
         "gpus_per_trial": gpus_per_trial,
         "cpus_per_trial": cpus_per_trial,

@@ -246,8 +246,9 @@ def print_profile(name: str, profile: Profile, convention: str) -> None:
     counted = "MACs" if convention == "macs" else "FLOPs"
     print_table(f"{name}, one image", ("", "output", counted, "parameters"), rows, left=2)
     print(f"peak of the feature maps: {whole.activation_bytes:,} bytes")
-    if profile.latency_ms is not None:
-        print(f"latency on the CPU: {profile.latency_ms:.2f} ms")
+    if profile.timing is not None and profile.latency is not None:
+        spread = f"half of the rounds lie within {profile.timing.spread_ms:.2g} ms"
+        print(f"latency ({profile.latency.words}, version {profile.version}): {profile.timing.ms:.2f} ms; {spread}")
     print(f"{CONVENTIONS[convention]}.")
 
 

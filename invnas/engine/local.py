@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from invnas.engine.cores import unreserved
 from invnas.engine.process import PAUSES, Inbox, Process, devices
 from invnas.errors import BadInput
 from invnas.experiment import Experiment
@@ -33,15 +34,18 @@ Tell = Callable[[Message], None]
 
 def threads_of(experiment: Experiment) -> int:
     """Return the torch threads of each training: what the recipe says, or a fair share of the cores."""
-    return experiment.recipe.threads or max(1, (os.cpu_count() or 1) // (experiment.workers or 1))
+    cores = (os.cpu_count() or 1) - experiment.reserve_cores
+    return experiment.recipe.threads or max(1, cores // (experiment.workers or 1))
 
 
 def local_engine(folder: Path, experiment: Experiment) -> InProcess | Workers:
     """Return the engine for as many trainings at a time as the experiment says.
 
-    One at a time runs in this process, unless it has a time limit: what hangs can be ended from outside only.
+    One at a time runs in this process, unless it has a time limit, for what hangs can be ended from outside only, or
+    leaves cores free.
     """
-    here = not experiment.parallel and experiment.recipe.max_minutes is None
+    alone = experiment.recipe.max_minutes is None and not experiment.reserve_cores
+    here = alone and not experiment.parallel
     return InProcess(folder, experiment) if here else Workers(folder, experiment)
 
 
@@ -144,6 +148,7 @@ class Workers:
         self.workers = experiment.workers or 1
         self._folder, self._threads, self._minutes = folder, threads_of(experiment), experiment.recipe.max_minutes
         self._grace, self._devices, self._looked = grace, devices(), time.monotonic()
+        self._cores = unreserved(experiment.reserve_cores)
         self._idle: list[Process] = []
         self._running: dict[int, _Running] = {}
         self._killed: list[Process] = []
@@ -227,7 +232,7 @@ class Workers:
         taken = {worker.slot for worker in self._all() if not worker.gone}
         slot = next(slot for slot in range(len(taken) + 1) if slot not in taken)
         device = self._devices[slot % len(self._devices)] if self._devices else None
-        return Process(slot, device, self._folder, self._threads, self._inbox)
+        return Process(slot, device, self._folder, self._threads, self._inbox, self._cores)
 
     def _arrived(self, timeout: float) -> list[tuple[Process, str | None]]:
         arrived = []

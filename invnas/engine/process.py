@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import invnas; sys.path[:] = {path!r}
 from pathlib import Path
 from invnas.engine.lifeline import hold_to
 hold_to({parent})
-from invnas.engine.worker import main
+{bind}from invnas.engine.worker import main
 main(Path({folder!r}), {threads})"""
 
 #: Whether processes can be held and let go on, in a group of their own.
@@ -47,17 +48,22 @@ class Process:
         folder: The run folder.
         threads: Torch threads of a training.
         inbox: Where its lines go, each with the process; None when its pipe has ended.
+        cores: Cores that it is bound to; none leaves that to the system.
 
     Attributes:
         used: Whether it has ended a job.
         killed: Whether it was found killed by somebody else, as the kernel does when memory runs out.
     """
 
-    def __init__(self, slot: int, device: str | None, folder: Path, threads: int, inbox: Inbox) -> None:
+    def __init__(
+        self, slot: int, device: str | None, folder: Path, threads: int, inbox: Inbox, cores: Sequence[int] = ()
+    ) -> None:
         self.slot, self.used, self.killed = slot, False, False
         self._log = (folder / "logs" / "workers.log").open("a+")
         home = str(Path(__file__).parents[2])
-        code = _WORKER.format(home=home, path=sys.path, folder=str(folder), threads=threads, parent=os.getpid())
+        bind = f"import os; os.sched_setaffinity(0, {tuple(cores)!r})\n" if cores else ""
+        named = {"folder": str(folder), "threads": threads, "parent": os.getpid(), "bind": bind}
+        code = _WORKER.format(home=home, path=sys.path, **named)
         self._process = subprocess.Popen(
             [sys.executable, "-c", code],
             stdin=subprocess.PIPE,

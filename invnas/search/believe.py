@@ -25,7 +25,7 @@ from invnas.belief import LEAST, Belief, Estimate
 from invnas.choice import Decisions
 from invnas.features import Encoder, chosen
 from invnas.measurement import Cost, Trial
-from invnas.objective import SMALLEST, Objective
+from invnas.objective import LATENCY, SMALLEST, Objective
 from invnas.search.observations import Observations
 from invnas.search.surrogate import Data, Setting, Surrogate, kernel, unit_of
 
@@ -83,7 +83,8 @@ class _Rows:
                 if taken not in labels:
                     labels[taken] = chosen(trial.architecture.network, *taken)
         self.encoder = Encoder(labels)
-        self.costs = sorted(set.intersection(*(set(trial.cost.values) for trial in trials)))
+        # What was measured is not known of what the belief is asked about; what is counted says the same.
+        self.costs = sorted(frozenset.intersection(*(trial.cost.modelled for trial in trials)) - {LATENCY.name})
         levels = [_LEVELS.index(feature.level) for feature in self.encoder.features]
         self.groups = np.array([*levels, *[3] * len(self.costs)], dtype=int)
         first = {trial.architecture.fingerprint: trial for trial in reversed(trials)}

@@ -134,7 +134,7 @@ class KnownCost:
         surrogate = Surrogate(self._pool.groups, np.array([entry.row for entry in population]))
         posteriors, worst = dict[int, Posterior](), list[float]()
         for axis, objective in enumerate(self._objectives):
-            if objective.source == "counted":
+            if all(objective.name in entry.cost for entry in population):  # counted, or foretold by who meters it
                 worst.append(min(entry.gain(objective) for entry in (*population, *complete, *pending)))
                 continue
             data = self._seen.of(objective, rows, before)
@@ -147,7 +147,8 @@ class KnownCost:
         limits = []
         for cost in COSTS:
             cap = context.caps.limits.get(cost.name)
-            if cap is not None and cost.source == "metered":  # nobody knows it before it is metered
+            foretold = all(cost.name in entry.cost for entry in population)
+            if cap is not None and not foretold:  # nobody knows it before it is metered
                 data = self._seen.of(cost, rows, before)
                 limits.append((surrogate.condition(self._setting(surrogate, cost, data), data), cost.gain(cap)))
         return _Belief(self._objectives, posteriors, [*complete, *pending], np.array(worst), limits)

@@ -154,7 +154,9 @@ class Pool:
     def entry(self, decisions: Decisions, cost: Cost) -> Entry:
         """Return an architecture whose price is known."""
         key = key_of(decisions)
-        return self._entries.get(key) or self._remember(key, cost)
+        found = self._entries.get(key) or self._remember(key, cost)
+        # What was foretold of it as a candidate is not what was measured.
+        return found if found.cost == cost else Entry(key, cost, found.row)
 
     def _look(self, context: Context, keys: Sequence[Key]) -> list[Entry]:
         keys = list(dict.fromkeys(keys))
@@ -170,8 +172,9 @@ class Pool:
     def _remember(self, key: Key, cost: Cost) -> Entry:
         while len(self._entries) >= REMEMBERED:
             self._entries.pop(next(iter(self._entries)))
-        self.costs = self.costs or tuple(sorted(cost.values))
-        logs = [math.log(max(cost[name], SMALLEST)) for name in self.costs]
+        self.costs = self.costs or tuple(sorted(cost.modelled))
+        # A cost that nobody has foretold is that of an earlier version of invnas.
+        logs = [math.log(max(cost.values.get(name, 0.0), SMALLEST)) for name in self.costs]
         found = Entry(key, cost, np.concatenate([self._space.encode(dict(key)), self._numbers(dict(key)), logs]))
         self._entries[key] = found
         return found

@@ -150,13 +150,27 @@ class Proposer:
         if isinstance(judged, Rejection):
             return judged
         if self._meter is not None:
-            judged = replace(judged, cost=self._meter(judged.architecture, judged.cost))
-            if reason := self._caps.reason(judged.cost):
-                return Rejection(decisions, "cap", reason)
+            judged = self._measured(judged)
+            if isinstance(judged, Rejection):
+                return judged
         self._number += 1
         self._taken.add(judged.fingerprint)
         self._accepted.append(decisions)
         return Proposal(judged, self.measured.get(judged.fingerprint))
+
+    def _measured(self, judged: Candidate) -> Candidate | Rejection:
+        """Return a candidate at the cost that was measured, which counts from now on instead of what was foretold."""
+        assert self._meter is not None
+        decisions = judged.decisions
+        found: Candidate | Rejection
+        try:
+            found = replace(judged, cost=self._meter(judged.architecture, judged.cost))
+            if reason := self._caps.reason(found.cost):
+                found = Rejection(decisions, "cap", reason, found)
+        except InvalidArchitecture as error:  # who shall run it cannot
+            found = Rejection(decisions, "invalid", str(error))
+        self._seen[tuple(sorted(decisions.items()))] = found
+        return found
 
     def _others(self, rejected: Decisions) -> Iterator[Decisions]:
         rng = self._draws.at(self._number)

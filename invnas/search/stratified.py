@@ -22,7 +22,8 @@ class StratifiedSampler:
 
     Args:
         space: Where to search.
-        objectives: The first counted cost among them is what is spread; multiply-adds where there is none.
+        objectives: The first cost among them that is known before training is what is spread; multiply-adds where there
+            is none.
         seed: Seed of the draws.
         pool: Draws that are made already.
 
@@ -34,7 +35,7 @@ class StratifiedSampler:
 
     def __init__(self, space: Space, objectives: Sequence[Objective], seed: int = 0, pool: Pool | None = None) -> None:
         self._space, self._seed, self._pool = space, seed, pool or Pool(space, seed)
-        self._cost = next((one for one in objectives if one.source == "counted"), MACS)
+        self._costs = [one for one in objectives if one.source != "learned"]
         self._closed: set[Key] = set()
         self._refused: tuple[int, set[Key]] = (0, set())
 
@@ -49,10 +50,11 @@ class StratifiedSampler:
         rng = random.Random(f"{self._seed}/{context.number}/{len(refused)}")
         if not entries:
             return draw(self._space, rng)
-        gains = [entry.gain(self._cost) for entry in self._pool.population(context) or entries]
+        cost = next((one for one in self._costs if one.name in entries[0].cost), MACS)
+        gains = [entry.gain(cost) for entry in self._pool.population(context) or entries]
         low, high = min(gains), max(gains)
         wanted = low + (high - low) * ((0.5 + _GOLDEN * context.number) % 1)
-        for entry in sorted(entries, key=lambda entry: (abs(entry.gain(self._cost) - wanted), entry.key)):
+        for entry in sorted(entries, key=lambda entry: (abs(entry.gain(cost) - wanted), entry.key)):
             if isinstance(context.candidates([entry.decisions])[0], Candidate):
                 return entry.decisions
         return draw(self._space, rng)

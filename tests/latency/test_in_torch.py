@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import sys
 import time
 
 import pytest
@@ -8,65 +10,58 @@ from torch import nn
 
 import invnas.device
 from invnas.device import best_device, device_name, synchronize
-from invnas.latency import WARM_UP, latency_ms
+from invnas.latency.in_torch import InTorch
 
 
-class Slow(nn.Module):
-    """Sleeps for so many seconds, one for each call, the last one from then on; notes how it was called."""
+class Busy(nn.Module):
+    """Computes for so many milliseconds of its thread; notes how it was called."""
 
-    def __init__(self, *seconds: float) -> None:
+    def __init__(self, ms: float) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(1))
-        self.inner = nn.Dropout(0.5)
-        self.seconds, self.seen = list(seconds), set[tuple[object, ...]]()
-        self.calls = 0
+        self.inner, self.ms, self.seen = nn.Dropout(0.5), ms, set[tuple[object, ...]]()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        time.sleep(self.seconds[min(self.calls, len(self.seconds) - 1)])
-        self.calls += 1
-        y = self.inner(x) * self.weight
-        self.seen.add((tuple(x.shape), self.inner.training, torch.get_num_threads(), y.requires_grad))
+        end = time.thread_time() + self.ms / 1000
+        while time.thread_time() < end:
+            pass
+        cores = tuple(sorted(os.sched_getaffinity(0))) if sys.platform == "linux" else ()
+        y = self.inner(x)
+        self.seen.add((tuple(x.shape), self.inner.training, torch.get_num_threads(), y.requires_grad, cores))
         return y
 
 
-def test_a_pass_of_five_milliseconds_takes_at_least_five() -> None:
-    network = Slow(0.005)
-    assert latency_ms(network, (1, 2, 3), runs=5) >= 5
-    assert network.calls == 5 + WARM_UP
+def test_a_network_of_three_times_the_reference_is_one() -> None:
+    bench = InTorch(1, Busy(1), (1, 1, 2, 2))
+    assert bench.time(Busy(3), (1, 1, 2, 2), 0.0)["ratio"] == pytest.approx(3, rel=0.1)
+    assert bench.alone() == pytest.approx(1, rel=0.1)
 
 
-def test_the_warm_up_and_a_hiccup_do_not_count() -> None:
-    assert latency_ms(Slow(*[0.2] * WARM_UP, 0), (1, 1, 1), runs=1) < 200
-    assert latency_ms(Slow(*[0] * WARM_UP, 0.2, 0.2, 0), (1, 1, 1), runs=5) < 200
-
-
-def test_it_runs_in_inference_on_one_thread_and_leaves_everything_as_it_was() -> None:
-    network = Slow(0).train()
-    network.inner.eval()
+def test_it_runs_in_inference_on_so_many_threads_and_leaves_torch_as_it_was() -> None:
     threads, state = torch.get_num_threads(), torch.get_rng_state()
     torch.set_num_threads(2)
+    network, cores = Busy(0), (0,) if sys.platform == "linux" and 0 in os.sched_getaffinity(0) else ()
+    before = os.sched_getaffinity(0) if sys.platform == "linux" else None
     try:
-        latency_ms(network, (3, 4, 5), runs=2)
+        InTorch(1, Busy(0), (1, 1, 2, 2), cores).time(network, (4, 3, 4, 5), 0.0)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(threads)
-    assert network.seen == {((1, 3, 4, 5), False, 1, False)}
-    assert (network.training, network.inner.training) == (True, False)
+    ((shape, training, used, grad, bound),) = network.seen
+    assert (shape, training, used, grad) == ((4, 3, 4, 5), False, 1, False)
+    assert not cores or bound == cores
     assert torch.equal(torch.get_rng_state(), state)
-    assert network.weight.device.type == "cpu"
+    assert before is None or os.sched_getaffinity(0) == before
 
 
-class Raising(Slow):
+class Raising(Busy):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("no")
 
 
-def test_a_network_that_raises_is_given_back_too() -> None:
-    network = Raising(0).train()
+def test_after_a_network_that_raises_torch_is_as_it_was_too() -> None:
     threads = torch.get_num_threads()
     with pytest.raises(RuntimeError, match="no"):
-        latency_ms(network, (1, 1, 1))
-    assert network.training
+        InTorch(threads + 1, Busy(0), (1, 1, 1, 1)).time(Raising(0), (1, 1, 1, 1), 0.0)
     assert torch.get_num_threads() == threads
 
 
