@@ -9,8 +9,8 @@ import invnas
 
 FROZEN = """
     Architecture BasicBlock Bottleneck Choice Convolution Cost DataSource DeepStem DepthwiseConvolution Experiment
-    HybridNet InvertedResidual Involution Latency LocalAttention Measurement PlainStem PointwiseBlock Preprocessing Recipe
-    Repeat Run Space Stage Trial
+    HybridNet InvertedResidual Involution Latency LocalAttention Measurement PlainStem PointwiseBlock Preprocessing
+    Recipe Repeat Run Space Stage Trial
     confirm_front export_model fold load_model resume_search retrain run_search write_report
 """.split()
 

@@ -110,6 +110,18 @@ def _check(node: yaml.Node, above: tuple[int, ...], budget: int) -> int:
     return budget
 
 
+def _name_keys(node: yaml.Node | None) -> bool:
+    """Have keys that YAML takes for true or false as text, such as `on`; tell whether there are any."""
+    found = False
+    for part in node.value if isinstance(node, yaml.CollectionNode) else ():
+        key, *values = part if isinstance(part, tuple) else (None, part)
+        if key is not None and key.tag == "tag:yaml.org,2002:bool":
+            key.tag, found = "tag:yaml.org,2002:str", True
+        for value in values:
+            found = _name_keys(value) or found
+    return found
+
+
 def _refuse_twice(node: yaml.MappingNode) -> None:
     """Raise for a key that is no text or stands there twice: YAML would take the last one without a word."""
     seen = set()
@@ -125,7 +137,9 @@ def _refuse_twice(node: yaml.MappingNode) -> None:
 
 
 def _load(text: str) -> Any:
-    _composed(text)
+    node = _composed(text)
+    if _name_keys(node):
+        text = str(yaml.serialize(node, Dumper=yaml.SafeDumper, width=float("inf"), allow_unicode=True))
     try:
         return get_loader("yaml")(text)
     except ValueError as error:  # a number of thousands of digits

@@ -42,10 +42,10 @@ def clock_of(threads: int, one: Callable[[], float] = time.process_time) -> Call
 
 def _preempted() -> int:
     """Return how often this process had to give up a core so far; 0 where nobody counts it."""
-    try:
-        import resource
-    except ImportError:
+    if sys.platform == "win32":
         return 0
+    import resource
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
@@ -183,7 +183,7 @@ class Bench:
 
     def open(self, asked: Facts, reference: bytes, library: bytes) -> Facts:
         """Load the runtime and the reference."""
-        if asked["cores"]:
+        if asked["cores"] and sys.platform == "linux":
             os.sched_setaffinity(0, asked["cores"])
         path = self._lay(library) if library else None
         self._runtime = RUNTIMES[asked["runtime"]](asked["threads"], path)
