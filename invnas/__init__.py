@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from invnas.results import export_model, retrain, write_report
     from invnas.run import Run
     from invnas.space import Space
+    from invnas.using import evaluate_model
 
     def Choice(*options: Any, labels: tuple[str, ...] | None = None) -> Any:  # noqa: N802
         """What a choice becomes fits wherever it stands, so a type checker lets it stand anywhere."""
@@ -47,6 +48,7 @@ _PUBLIC = {
     **dict.fromkeys(("export_model", "retrain", "write_report"), "results"),
     "load_model": "export",
     "fold": "nn.folding",
+    "evaluate_model": "using",
 }
 
 __all__ = [
@@ -76,6 +78,7 @@ __all__ = [
     "Stage",
     "Trial",
     "confirm_front",
+    "evaluate_model",
     "export_model",
     "fold",
     "load_model",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from invnas.export import Exported
+    from invnas.export.int8 import Judges
     from invnas.facts import DataFacts
     from invnas.progress import ProgressBar
     from invnas.report.collect import Beyond
@@ -179,6 +180,9 @@ def export_model(
     pick: str = "knee",
     formats: Sequence[str] = ("onnx", "pt2", "safetensors"),
     out: str | Path | None = None,
+    with_preprocessing: bool = False,
+    int8: bool = False,
+    max_drop: float = 1.0,
 ) -> Path:
     """Export a trained architecture of a run and return the folder.
 
@@ -187,21 +191,33 @@ def export_model(
         pick: "knee", "best", "trial=17", "max-macs=20M" or "max-parameters=1M".
         formats: Any of onnx, pt2, safetensors.
         out: Where to; by default `export` in the run folder.
+        with_preprocessing: Also write `model_with_preprocessing.onnx`, which takes the bytes of an image of any size.
+        int8: Also write `model_int8.onnx`, calibrated by validation images; the card says its accuracy and time.
+        max_drop: Percentage points of accuracy that it may lose before that is said to be too much.
 
     Example, after that of `run_search`:
         >>> from invnas import export_model
         >>> exported = export_model("runs/example", formats=["safetensors"], out="models/a")
         >>> sorted(path.name for path in exported.iterdir())
-        ['README.md', 'architecture.json', 'model.safetensors']
+        ['README.md', 'architecture.json', 'model.safetensors', 'preprocess.json']
     """
     run = run if isinstance(run, Run) else Run.open(run)
     folder = path_of(out, "out") if out is not None else run.folder / "export"
-    export_trial(run, run.pick(pick), formats, folder)
+    export_trial(run, run.pick(pick), formats, folder, with_preprocessing, int8, max_drop)
     return folder
 
 
-def export_trial(run: Run, trial: Trial, formats: Sequence[str], out: str | Path | None = None) -> tuple[Exported, ...]:
+def export_trial(
+    run: Run,
+    trial: Trial,
+    formats: Sequence[str],
+    out: str | Path | None = None,
+    with_preprocessing: bool = False,
+    int8: bool = False,
+    max_drop: float = 1.0,
+) -> tuple[Exported, ...]:
     """Export a finished trial; each format is checked against the network, a mismatch raises."""
+    from invnas.data.source import preprocessing_of
     from invnas.export import export
 
     return export(
@@ -214,7 +230,29 @@ def export_trial(run: Run, trial: Trial, formats: Sequence[str], out: str | Path
         _card_facts(run, trial),
         run.manifest.facts.class_names,
         run.experiment.task,
+        preprocessing_of(run.experiment.data, run.manifest.facts),
+        with_preprocessing,
+        _judges(run, max_drop) if int8 else None,
     )
+
+
+def _judges(run: Run, max_drop: float) -> Judges:
+    """Return the validation images of a run, as a network sees them."""
+    from invnas.data.source import single_loader
+    from invnas.engine.images import images_of
+    from invnas.export.int8 import Judges
+    from invnas.gate import user_code
+    from invnas.tasks.classification.labels import as_classes
+
+    if not 0 <= max_drop <= 100:
+        raise BadInput(f"`max_drop` must be percentage points from 0 to 100, but got {max_drop:g}")
+    if run.experiment.task != "classification":
+        raise BadInput(f"an int8 file is judged by its accuracy, which the task '{run.experiment.task}' has not")
+    data, facts = images_of(run)
+    loader = single_loader(data, "val_dataloader")
+    with user_code(f"the validation loader of `{run.experiment.data.class_path}`"):
+        batches = [(images.float(), as_classes(labels, facts.classes)) for images, labels in loader]
+    return Judges(batches, max_drop)
 
 
 def _card_facts(run: Run, trial: Trial) -> dict[str, str]:
@@ -238,9 +276,6 @@ def _card_facts(run: Run, trial: Trial) -> dict[str, str]:
         for axis in run.experiment.what.objectives
         if axis.name in tested
     }
-    if (scale := run.manifest.facts.normalisation) is not None:
-        mean, deviation = (", ".join(f"{value:.4f}" for value in scale[key]) for key in ("mean", "std"))
-        facts["input normalisation"] = f"values in 0..1, mean {mean}, standard deviation {deviation}"
     return facts
 
 

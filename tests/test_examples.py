@@ -20,6 +20,7 @@ WITH_A_RUN = (
     "write_report",
     "export_model",
     "load_model",
+    "evaluate_model",
     "retrain",
     "confirm_front",
 )

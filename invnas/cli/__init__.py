@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from invnas import __version__
-from invnas.cli import doctor, networks, runs, spaces
+from invnas.cli import doctor, networks, runs, spaces, use
 from invnas.engine.signals import stopped_by_signals
 from invnas.errors import BadInput, InvnasError, disk_failure, nearest
 
@@ -23,6 +23,8 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "report": runs.report,
     "export": runs.export,
     "retrain": runs.retrain,
+    "predict": use.predict,
+    "evaluate": use.evaluate,
     "profile": networks.profile,
     "space check": spaces.check,
     "space sample": spaces.sample,

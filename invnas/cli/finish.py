@@ -41,10 +41,12 @@ def finish(run: Run, export_folder: str | None, json: bool) -> None:
     print(f"more: invnas resume {run.folder} --trials +20")
 
 
-def export_files(run: Run, pick: str, formats: Names, out: str | None, *, show: bool) -> list[dict[str, Any]]:
+def export_files(
+    run: Run, pick: str, formats: Names, out: str | None, *, show: bool, **wanted: Any
+) -> list[dict[str, Any]]:
     """Export a trial, show the files with their parity errors, and return them as plain data."""
     trial = run.pick(pick)
-    exported = export_trial(run, trial, formats, out)
+    exported = export_trial(run, trial, formats, out, **wanted)
     if show:
         print_export(trial, exported)
     return export_facts(exported)

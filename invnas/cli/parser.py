@@ -84,7 +84,7 @@ def _sentence(message: str, options: Sequence[str], prog: str, words: Sequence[s
         return f"unknown option '--{word}'; {hint}see {prog} --help"
     if found := re.match(r'Parser key "(.+?)": (.*)', text):
         return f"`{found[1]}`{_expected(found[2], _said(found[1], words))}"
-    if found := re.match(r'(?:Option|Key) "(.+?)" is required', text):
+    if found := re.match(r'(?:(?:Option|Key) "(?=.+?" is required)|the following arguments are required: )(\w+)', text):
         return f"`{found[1]}` is missing; see {prog} --help"
     if found := re.match(r"argument (?:-\w[/,] ?)?--([\w.]+)\S*: (.*)", text):
         for told, rule in _SWITCHES.items():
@@ -176,9 +176,12 @@ def command_parser(name: str, function: Callable[..., Any]) -> Parser:
     parameters = inspect.signature(function).parameters
     flags = {key for key, parameter in parameters.items() if parameter.default is False}
     own: set[str] = {"experiment"} & set(parameters)
+    several = {"images"} & set(parameters)
     if own:
         parser.add_argument("experiment", nargs="?", type=str, help=_helps(function)["experiment"])
-    parser.add_function_arguments(function, as_group=False, as_positional=True, skip={*flags, *own})
+    parser.add_function_arguments(function, as_group=False, as_positional=True, skip={*flags, *own, *several})
+    for name_of_many in several:
+        parser.add_argument(name_of_many, nargs="+", type=str, help=_helps(function)[name_of_many])
     for flag in sorted(flags):
         parser.add_argument(f"--{flag}", action="store_true", help=_helps(function)[flag])
     if own:

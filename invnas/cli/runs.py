@@ -171,6 +171,9 @@ def export(
     pick: str = "knee",
     format: Names = Names(("onnx", "pt2", "safetensors")),  # noqa: B008  # a constant
     out: str | None = None,
+    with_preprocessing: bool = False,
+    int8: bool = False,
+    max_drop: float = 1.0,
     json: bool = False,
 ) -> None:
     """Export a trained architecture; each file is checked against the network, and a mismatch fails.
@@ -180,6 +183,11 @@ def export(
         pick: Which trial: knee, best, trial=17, max-macs=20M or max-parameters=1M.
         format: Any of onnx, pt2, safetensors, with commas between.
         out: Folder to write to; by default export in the folder of the run.
+        with_preprocessing: Also write model_with_preprocessing.onnx, which takes the bytes of an image of any size and
+            returns probabilities and the class.
+        int8: Also write model_int8.onnx, with convolutions in int8, calibrated by validation images; accuracy and time
+            before and after are printed.
+        max_drop: Percentage points of accuracy that int8 may lose before that is said to be too much.
         json: Print the result as JSON.
     """
     from invnas.cli.finish import export_files
@@ -187,7 +195,8 @@ def export(
     from invnas.run import Run
 
     opened = Run.open(run)
-    files = export_files(opened, pick, format, out, show=not json)
+    wanted = {"with_preprocessing": with_preprocessing, "int8": int8, "max_drop": max_drop}
+    files = export_files(opened, pick, format, out, show=not json, **wanted)
     if json:
         print_json({"run": run, "trial": opened.pick(pick).number, "files": files})
 

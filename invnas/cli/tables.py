@@ -158,7 +158,13 @@ def _exact(axis: Objective, trial: Trial) -> str:
 def export_facts(exported: Sequence[Exported]) -> list[dict[str, Any]]:
     """Return the files of an export as plain data."""
     return [
-        {"format": one.format, "path": str(one.path), "bytes": one.bytes, "parity_error": one.parity_error}
+        {
+            "format": one.format,
+            "path": str(one.path),
+            "bytes": one.bytes,
+            "parity_error": one.parity_error,
+            **({"said": one.said} if one.said else {}),
+        }
         for one in exported
     ]
 
@@ -168,6 +174,7 @@ def print_export(trial: Trial, exported: Sequence[Exported]) -> None:
     rows = [[one.format, str(one.path), f"{one.bytes:,}", f"{one.parity_error:.1e}"] for one in exported]
     title = f"exported trial {trial.number} ({trial.architecture.kind}), each file checked against the network"
     print_table(title, ("format", "file", "bytes", "parity error"), rows, left=2)
+    print(*(one.said for one in exported if one.said), sep="\n", end="\n" if any(one.said for one in exported) else "")
 
 
 def print_retrained(found: dict[str, Any]) -> None:

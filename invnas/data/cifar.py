@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from invnas.data.augment import Augment
-from invnas.data.folder import SPLITS
+from invnas.data.listing import SPLITS
 from invnas.data.module import ImageDataModule, Splits
 from invnas.data.parquet import find_parquet, read_parquet
 from invnas.data.tensors import TensorImages

@@ -8,19 +8,12 @@ from typing import Literal
 
 import numpy as np
 
+from invnas.data.listing import ENDINGS, SPLITS, class_folders, is_picture, split_folder
 from invnas.data.module import ImageDataModule, Splits
 from invnas.data.pictures import FilePictures, Span, check_channels, span_of
 from invnas.data.stream import Frame, StreamImages, default_workers
 from invnas.errors import BadInput
 from invnas.rules import LARGEST, WORKERS, check_whole
-
-#: What the folder of a split is called; two names for one split in one place are refused.
-SPLITS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test", "testing"),
-}
-_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".gif"}
 
 
 class ImageFolder(ImageDataModule):
@@ -78,13 +71,13 @@ class ImageFolder(ImageDataModule):
             raise BadInput(f"the image folder '{self.root}' does not exist")
         train_root = split_folder(self.root, "train")
         if train_root is None:
-            names = _class_names(self.root)
+            names = class_folders(self.root)
             if lost := [name for split in ("validation", "test") for name in SPLITS[split] if name in names]:
                 raise BadInput(
                     f"'{self.root}' has a folder '{lost[0]}' but none with training images: call theirs 'train'"
                 )
             return Splits(f"'{self.root}'", len(names), names, self._listed(self.root, names, whole=True))
-        names = _class_names(train_root)
+        names = class_folders(train_root)
         train = self._listed(train_root, names, whole=True)
         test_root = self._test_folder()
         validation_root = split_folder(self.root, "validation", other_than=test_root)
@@ -115,11 +108,11 @@ class ImageFolder(ImageDataModule):
         paths: list[str] = []
         labels: list[int] = []
         empty: list[str] = []
-        for name in _class_names(folder):
+        for name in class_folders(folder):
             if name not in names:
                 raise BadInput(f"'{folder}' has a class '{name}' that the training images lack")
             # Sorted, because the order a disk lists files in differs from machine to machine.
-            found = sorted(str(file) for file in (folder / name).rglob("*") if _is_picture(file, folder))
+            found = sorted(str(file) for file in (folder / name).rglob("*") if is_picture(file, folder))
             if not found:
                 empty.append(name)
             paths += found
@@ -127,33 +120,8 @@ class ImageFolder(ImageDataModule):
         if not paths:
             raise BadInput(f"'{folder}' has no images: each class needs a folder of its own with image files in it")
         if whole and empty:
-            kinds = ", ".join(sorted(_ENDINGS))
+            kinds = ", ".join(sorted(ENDINGS))
             raise BadInput(f"the class folder '{folder / empty[0]}' has no images: their names end in {kinds}")
         pictures = FilePictures(paths)
         pictures = replace(pictures, span=span or span_of(pictures))
         return StreamImages(pictures, np.asarray(labels), np.arange(len(paths)), self.frame, self.num_workers)
-
-
-def split_folder(root: Path, split: str, other_than: Path | None = None) -> Path | None:
-    """Return the folder of a split by one of its usual names, or None.
-
-    Raises:
-        BadInput: If two folders have a name for it.
-    """
-    found = [root / name for name in SPLITS[split] if (root / name).is_dir() and root / name != other_than]
-    if len(found) > 1:
-        raise BadInput(f"'{root}' has two folders of {split} images, {found[0].name} and {found[1].name}: keep one")
-    return found[0] if found else None
-
-
-def _is_picture(file: Path, folder: Path) -> bool:
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in file.relative_to(folder).parts)
-    return not hidden and file.suffix.lower() in _ENDINGS and file.is_file()
-
-
-def _class_names(folder: Path) -> tuple[str, ...]:
-    try:
-        entries = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
-    except OSError as error:
-        raise BadInput(f"the image folder '{folder}' cannot be read: {error.strerror}") from None
-    return tuple(name for name in entries if not name.startswith(".") and name != "__MACOSX")

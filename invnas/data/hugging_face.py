@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from invnas.data.augment import Augment
-from invnas.data.folder import SPLITS
+from invnas.data.listing import SPLITS
 from invnas.data.module import ImageDataModule, ImageSet, Splits
 from invnas.data.pictures import RowPictures, Span, channels_of, check_channels, decode_all, span_of
 from invnas.data.stream import Frame, StreamImages, default_workers

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from invnas.data.module import Normalisation
+from invnas.data.normalisation import Normalisation
 from invnas.data.pictures import Pictures, Span, decode, stacked, to_array
 from invnas.errors import BadInput
 from invnas.preprocessing import Preprocessing

@@ -17,7 +17,8 @@ import torch
 from PIL import Image, ImageOps
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from invnas.data.module import Loading, Normalisation
+from invnas.data.module import Loading
+from invnas.data.normalisation import Normalisation
 from invnas.data.pictures import Pictures, decode, stacked, to_array
 from invnas.data.preparing import batch_of, centre, prepared, scaled
 from invnas.data.split import seed_of

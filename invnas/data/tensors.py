@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from invnas.data.augment import Augment
-from invnas.data.module import Loading, Normalisation
+from invnas.data.module import Loading
+from invnas.data.normalisation import Normalisation
 from invnas.data.pictures import Span
 from invnas.data.split import seed_of
 from invnas.preprocessing import Preprocessing

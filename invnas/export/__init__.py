@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,12 +14,15 @@ from torch import nn
 from invnas.architecture import Architecture
 from invnas.errors import BadInput, InvnasError, nearest
 from invnas.export import graph
-from invnas.export.card import card
+from invnas.export.card import WITH, card
 from invnas.export.description import FILE, checksum, describe
 from invnas.export.folder import CARD, replacing
+from invnas.export.int8 import INT8, INT8_FILE, Judges, quantise
 from invnas.export.load import WEIGHTS, load_model, rebuild
+from invnas.export.preprocess import PREPROCESS, Used, used
 from invnas.head import Head, check_output
 from invnas.nn import build, fold
+from invnas.preprocessing import Preprocessing
 from invnas.settings import names as names_of
 from invnas.space import Space
 from invnas.weights import check_shapes, save_weights
@@ -34,7 +38,10 @@ TOLERANCE = 1e-4
 #: Batch sizes each file is checked with.
 BATCHES = (1, 3)
 
-_FILES = frozenset({*FORMATS.values(), "model.onnx.data", FILE, CARD})
+#: The second ONNX file, which takes the bytes of an image.
+WHOLE = "model_with_preprocessing.onnx"
+
+_FILES = frozenset({*FORMATS.values(), "model.onnx.data", WHOLE, INT8_FILE, PREPROCESS, FILE, CARD})
 
 
 class ExportMismatch(InvnasError):
@@ -46,16 +53,20 @@ class Exported:
     """One file of an export.
 
     Attributes:
-        format: "onnx", "pt2" or "safetensors".
+        format: "onnx", "pt2" or "safetensors"; "onnx with preprocessing" for the second ONNX file;
+            "int8" for that in int8.
         path: The file.
-        parity_error: Largest difference of a score from the network's, over the network's largest score.
+        parity_error: Largest difference of a score from the network's, over the network's largest score; with
+            preprocessing that of a probability.
         bytes: Size of the file, with the data beside it if there is any.
+        said: What was found of it beside that, as a sentence; of int8 accuracy and time.
     """
 
     format: str
     path: Path
     parity_error: float
     bytes: int
+    said: str = ""
 
 
 def export(
@@ -68,6 +79,9 @@ def export(
     facts: Mapping[str, str] = {},
     class_names: Sequence[str] | None = None,
     task: str = "classification",
+    preprocessing: Preprocessing | None = None,
+    with_preprocessing: bool = False,
+    judges: Judges | None = None,
 ) -> tuple[Exported, ...]:
     """Write a trained network in each format, check each against it, and describe it in a model card.
 
@@ -81,17 +95,19 @@ def export(
         classes: Number of classes.
         folder: Where to; new, empty, or a previous export.
         formats: Any of `FORMATS`.
-        facts: For the model card, such as data set, accuracy, run, seeds; `input normalisation` also stands
-            under its own heading.
+        facts: For the model card, such as data set, accuracy, run, seeds.
         class_names: One for each class.
         task: What the network is trained for.
+        preprocessing: What is done to images before the network sees them; None: unknown.
+        with_preprocessing: Also write an ONNX file that takes the bytes of an image of any size.
+        judges: Also write an ONNX file in int8, calibrated and judged by these images.
 
     Returns:
         One entry for each format, in the order asked for.
 
     Raises:
-        BadInput: If a format is unknown, the folder holds other files or cannot be written, or the network does not
-            fit the architecture.
+        BadInput: If a format is unknown, the folder holds other files or cannot be written, the network does not
+            fit the architecture, or a file with preprocessing cannot be made.
         MissingExtra: If the packages for ONNX are not installed.
         ExportMismatch: If a file computes other scores than the network; nothing is written then.
         InvnasError: If the network cannot be traced.
@@ -99,12 +115,20 @@ def export(
     formats = _known(formats)
     names = None if class_names is None else tuple(class_names)
     head = describe(architecture, input_shape, classes, names, {}, task).head
+    known = used(input_shape, names, preprocessing)
+    if with_preprocessing:
+        _check_whole_can_be(formats, known, task)
+    if judges is not None:
+        _check_int8_can_be(formats, task)
     _check_is(network, architecture, input_shape, head)
     types = Space(architecture.network).types
     with replacing(Path(folder), _FILES) as staging:
         frozen = _frozen(network)
         images, scores = _expected(frozen, input_shape, head)
-        writers = {"onnx": graph.write_onnx, "pt2": graph.write_pt2}
+        writers: dict[str, Callable[..., None]] = {
+            "onnx": partial(graph.write_onnx, metadata=known.metadata),
+            "pt2": graph.write_pt2,
+        }
         folded = fold(frozen)  # the weights stay as they were trained
         for name in formats:
             path = staging / FORMATS[name]
@@ -112,6 +136,12 @@ def export(
                 writers[name](folded, images[-1], path)
             else:
                 save_weights(frozen, path)
+        known.write(staging)
+        extra = _write_whole(staging, frozen, known) if with_preprocessing else {}
+        said = {}
+        if judges is not None:
+            found = quantise(staging / FORMATS["onnx"], staging / INT8_FILE, judges)
+            extra[INT8], said[INT8] = found.error, found.said
         sums = {path.name: checksum(path) for path in sorted(staging.iterdir())}
         description = describe(architecture, input_shape, classes, names, sums, task)
         description.write(staging)
@@ -120,10 +150,10 @@ def export(
             "pt2": graph.run_pt2,
             "safetensors": lambda path, images: _scores(rebuild(path.parent, types), images),
         }
-        errors = {name: _parity(name, runners[name], staging, images, scores) for name in formats}
-        text = card(description, architecture, errors, facts, tuple(types))
+        errors = {name: _parity(name, runners[name], staging, images, scores) for name in formats} | extra
+        text = card(description, architecture, errors, facts, tuple(types), known, said)
         (staging / CARD).write_text(text, encoding="utf-8")
-    return tuple(_exported(name, Path(folder), errors[name]) for name in formats)
+    return tuple(_exported(name, Path(folder), error, said.get(name, "")) for name, error in errors.items())
 
 
 def _known(formats: Sequence[str]) -> tuple[str, ...]:
@@ -136,6 +166,36 @@ def _known(formats: Sequence[str]) -> tuple[str, ...]:
     if "onnx" in formats:
         graph.need_onnx()
     return tuple(dict.fromkeys(formats))
+
+
+def _check_whole_can_be(formats: Sequence[str], known: Used, task: str) -> None:
+    if "onnx" not in formats:
+        raise BadInput("the file with preprocessing is a second ONNX file: add onnx to the formats")
+    if task != "classification":
+        raise BadInput(f"the file with preprocessing names the class of an image, which the task '{task}' does not")
+    if known.missing:
+        raise BadInput(f"the file with preprocessing cannot be made: {known.missing}")
+
+
+def _check_int8_can_be(formats: Sequence[str], task: str) -> None:
+    if "onnx" not in formats:
+        raise BadInput("the int8 file is made of the ONNX file: add onnx to the formats")
+    if task != "classification":
+        raise BadInput(f"an int8 file is judged by its accuracy, which the task '{task}' has not")
+
+
+def _write_whole(folder: Path, network: nn.Module, known: Used) -> dict[str, float]:
+    """Write the file that takes the bytes of an image, check it, and return its parity error."""
+    from invnas.export.whole import check_whole, write_whole
+
+    write_whole(folder / FORMATS["onnx"], known, folder / WHOLE)
+    steps, error = check_whole(folder / WHOLE, network, known)
+    if not (steps <= 1.01 and error <= TOLERANCE):
+        raise ExportMismatch(
+            f"the onnx file with preprocessing differs by {steps:.2g} of 255 in a pixel and by {error:.1g} in a "
+            "probability; nothing was exported"
+        )
+    return {WITH: error}
 
 
 def _check_is(network: nn.Module, architecture: Architecture, input_shape: tuple[int, int, int], head: Head) -> None:
@@ -201,8 +261,8 @@ def _parity(
     return worst
 
 
-def _exported(name: str, folder: Path, error: float) -> Exported:
-    path = folder / FORMATS[name]
+def _exported(name: str, folder: Path, error: float, said: str) -> Exported:
+    path = folder / {**FORMATS, WITH: WHOLE, INT8: INT8_FILE}[name]
     beside = path.with_name(path.name + ".data")
     size = path.stat().st_size + (beside.stat().st_size if beside.exists() else 0)
-    return Exported(name, path, error, size)
+    return Exported(name, path, error, size, said)

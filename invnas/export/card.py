@@ -8,34 +8,26 @@ from itertools import groupby
 from invnas.architecture import Architecture
 from invnas.cost import cost
 from invnas.errors import BadInput
+from invnas.export.code import WITH, code, words
 from invnas.export.description import Description
 from invnas.export.graph import OPSET
+from invnas.export.int8 import INT8, INT8_FILE
+from invnas.export.preprocess import Used
 from invnas.head import Head
 from invnas.hybrid import HybridNet
 from invnas.measurement import MAC_CONVENTION
 from invnas.task import load_task
 
-#: What a format is and how three lines load it, by name.
-USES: Mapping[str, tuple[str, str]] = {
-    "onnx": (
-        f"ONNX, opset {OPSET}, standard operators only",
-        "import numpy, onnxruntime\n"
-        'session = onnxruntime.InferenceSession("model.onnx")\n'
-        'scores = session.run(["scores"], {{"images": numpy.zeros({shape}, "float32")}})[0]',
-    ),
-    "pt2": (
-        "a torch.export program; needs torch, not invnas",
-        "import torch\n"
-        'network = torch.export.load("model.pt2").module()\n'
-        "scores = network(torch.zeros({shape}))",
-    ),
-    "safetensors": (
-        "weights, rebuilt by invnas from architecture.json without unpickling anything",
-        "import invnas, torch\n"
-        'network = invnas.load_model("."{space})\n'
-        "scores = network(torch.zeros({shape}))",
-    ),
-}  # fmt: skip
+#: What a format is, by name.
+USES: Mapping[str, str] = {
+    "onnx": f"ONNX, opset {OPSET}, standard operators only",
+    "pt2": "a torch.export program; needs torch, not invnas",
+    "safetensors": "weights, rebuilt by invnas from architecture.json without unpickling anything",
+    INT8: "the same ONNX with convolutions and linear layers in int8, involution in float",
+    WITH: "the same ONNX behind the preprocessing: takes uint8 (height, width, channels) of any size, upright",
+}
+
+__all__ = ["USES", "WITH", "card"]
 
 
 def card(
@@ -44,6 +36,8 @@ def card(
     errors: Mapping[str, float],
     facts: Mapping[str, str],
     own_types: Sequence[str],
+    known: Used,
+    said: Mapping[str, str] = {},
 ) -> str:
     """Return the Markdown of a model card.
 
@@ -51,8 +45,10 @@ def card(
         description: What is exported.
         architecture: The same as a value.
         errors: The parity error of each exported format.
-        facts: What the caller knows: data set, accuracy, run, seeds, versions, input normalisation.
+        facts: What the caller knows: data set, accuracy, run, seeds, versions.
         own_types: Names of the user's own types in it.
+        known: What is done to images, and the names of the classes.
+        said: What was found of a format beside its parity, by name.
     """
     shape, task = description.input_shape, load_task(description.task)
     sections = {
@@ -70,12 +66,12 @@ def card(
             f"{MAC_CONVENTION}. Activation bytes are the peak of feature maps alive at once, float32.",
         ],
         "Layers": ["\n".join(f"- {line}" for line in _layers(architecture))],
-        "Input": [_normalisation(facts)],
+        "Input": list(_input(known)),
         "Facts": [_table(facts) if facts else "None were given."],
-        "Files": list(_files(errors, shape, own_types)),
+        "Files": list(_files(errors, shape, own_types, known, description.task, said)),
         "Classes": [", ".join(f"{i} {_cell(name)}" for i, name in enumerate(description.class_names or ()))],
         "Limits": [
-            f"- Images must be {shape[1]} x {shape[2]}; only the batch size is free.\n"
+            f"- What enters the network must be {shape[1]} x {shape[2]}; only the batch size is free.\n"
             "- Accuracy is known only where the facts above state it, on images like those of that data set.\n"
             "- Parity was checked in float32 on a CPU; half precision and other hardware differ more."
         ],
@@ -110,20 +106,43 @@ def _layers(architecture: Architecture) -> Iterator[str]:
     yield "global average pool and a linear layer"
 
 
-def _normalisation(facts: Mapping[str, str]) -> str:
-    if "input normalisation" in facts:
-        return f"Images enter as {facts['input normalisation']}: subtract the mean, divide by the deviation."
-    return "The normalisation of the images was not given: use that of the data set the network was trained on."
+def _input(known: Used) -> Iterator[str]:
+    yield words(known.preprocessing)
+    if known.missing:
+        yield (
+            f"**Not known:** {known.missing}. Prepare images as the data module of the run does: what stands here "
+            "is not enough to have the accuracy of the run on image files. The module can say it by an attribute "
+            "`preprocessing`, before an export."
+        )
+    elif known.preprocessing.span is not None:
+        low, high = known.preprocessing.span
+        yield f"In images of floats or 32-bit integers {low:g} is black and {high:g} is white."
 
 
-def _files(errors: Mapping[str, float], shape: tuple[int, int, int], own_types: Sequence[str]) -> Iterator[str]:
+def _files(
+    errors: Mapping[str, float],
+    shape: tuple[int, int, int],
+    own_types: Sequence[str],
+    known: Used,
+    task: str,
+    said: Mapping[str, str],
+) -> Iterator[str]:
+    space = ', space="my_space.py"' if own_types else ""
+    codes = code(known, shape, space, classifies=task == "classification")
     for name, error in errors.items():
-        what, code = USES[name]
-        space = ', space="my_space.py"' if own_types else ""
-        yield f"`model.{name}`: {what}. Differs from the network by {error:.1g} of its largest score."
-        yield f"```python\n{code.format(shape=(1, *shape), space=space)}\n```"
+        file = {WITH: "model_with_preprocessing.onnx", INT8: INT8_FILE}.get(name, f"model.{name}")
+        of = "in a probability" if name == WITH else "of its largest score"
+        yield f"`{file}`: {USES[name]}. Differs from the network by {error:.1g} {of}." + (
+            f" {said[name]}." if name in said else ""
+        )
+        yield f"```python\n{codes[name]}\n```"
         if own_types and name == "safetensors":
             yield f"`my_space.py` is the space file that defines {', '.join(own_types)}."
+    if "Image.open" in "".join(codes.values()):
+        yield (
+            "The lines with `Image.open` take images of 8 bits a channel: of 16 bits, floats or 32-bit integers "
+            "Pillow's `convert` keeps no more than the lowest 256 tones. `predict` of `invnas.load_model` takes all."
+        )
 
 
 def _table(rows: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -161,7 +161,7 @@ def run_pt2(path: Path, images: list[_Tensor]) -> list[_Tensor]:
         return [module(batch) for batch in images]
 
 
-def write_onnx(network: nn.Module, images: _Tensor, path: Path) -> None:
+def write_onnx(network: nn.Module, images: _Tensor, path: Path, metadata: Mapping[str, str] = {}) -> None:
     """Write an ONNX file with the input `images` and the output `scores`; data beside it only above 2 GB."""
     program = _trace(network, images)
     with _quiet():
@@ -186,6 +186,7 @@ def write_onnx(network: nn.Module, images: _Tensor, path: Path) -> None:
         if exported.model.functions:
             exported.optimize()  # dissolves helper functions of the exporter into standard operators
         _tidy(exported.model)
+        exported.model.metadata_props.update(metadata)
         size = sum(value.nbytes for value in network.state_dict().values())
         exported.save(path, external_data=size > 2**31 - 2**24)
 

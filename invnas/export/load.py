@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
@@ -11,33 +12,56 @@ from torch import nn
 from invnas.architecture import Architecture
 from invnas.errors import BadInput, InvnasError
 from invnas.export.description import FILE, Description, checksum, read
+from invnas.export.model import Predictor
+from invnas.export.preprocess import read_used, used
 from invnas.nn import build
+from invnas.preprocessing import Preprocessing
 from invnas.settings import path_of
 from invnas.space import Space, load_space
 from invnas.weights import check_weights, load_weights
 
+if TYPE_CHECKING:
+    from invnas.export.model import Model
+
 WEIGHTS = "model.safetensors"
 
 
-def load_model(folder: str | Path, space: str | Path | Space | None = None) -> nn.Module:
+def load_model(
+    folder: str | Path, space: str | Path | Space | None = None, preprocessing: Preprocessing | None = None
+) -> Model:
     """Return the network of an export, in eval mode and channels_last, on the CPU.
+
+    It is the very `nn.Module`, and has `predict`: given a path, an image of Pillow or an array (height, width,
+    channels) of uint8, or a list of them, it prepares them as they were in the run and returns for each what class it
+    is, by `index` and `name`, with its `probability` and all `probabilities`.
 
     Args:
         folder: What `export` wrote, with the format safetensors among its formats.
         space: The space, its file or its shipped name, that defines the user's own types, when the network has any.
+        preprocessing: What is done to images, where the export does not know it; otherwise what it says counts.
 
     Raises:
         BadInput: If a file is missing, was changed, or does not fit; one sentence with the file and the place.
 
     Example, after that of `export_model`:
         >>> from invnas import load_model
-        >>> load_model("models/a").training
+        >>> model = load_model("models/a")
+        >>> model.training
         False
+        >>> import numpy as np
+        >>> model.predict(np.zeros((8, 8), np.uint8)).probability > 0.1
+        True
     """
     path = path_of(folder, "folder")
-    if space is None or isinstance(space, Space):
-        return rebuild(path, None if space is None else space.types)
-    return rebuild(path, load_space(path_of(space, "space")).types)
+    if space is not None and not isinstance(space, Space):
+        space = load_space(path_of(space, "space"))
+    network = rebuild(path, None if space is None else space.types)
+    description = read(path)
+    known = read_used(path, description)
+    if preprocessing is not None:
+        known = used(description.input_shape, description.class_names, preprocessing)
+    network.predict = Predictor(network, known, description.task, description.classes)  # type: ignore[assignment]
+    return cast("Model", network)
 
 
 def rebuild(folder: Path, types: Mapping[str, type] | None) -> nn.Module:

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from invnas import DataSource, Preprocessing
 from invnas.data import Digits, HardDigits, ImageFolder, describe
-from invnas.data.module import Normalisation
+from invnas.data.normalisation import Normalisation
 from invnas.data.preparing import GivenPictures, batch_of, prepared
 from invnas.data.source import preprocessing_of
 from invnas.errors import BadInput

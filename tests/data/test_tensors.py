@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from invnas.data.augment import Augment
-from invnas.data.module import Normalisation
+from invnas.data.normalisation import Normalisation
 from invnas.data.tensors import TensorBatches, TensorImages
 
 PLAIN = Normalisation((0.0,), (1.0,))

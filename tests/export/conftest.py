@@ -30,7 +30,7 @@ class Case:
             classes,
             folder,
             ALL,
-            {"seed": "7", "input normalisation": "values in 0..1, mean 0.5"},
+            {"seed": "7"},
             names,
         )
 

@@ -36,7 +36,7 @@ def test_a_previous_export_is_replaced_whole(copy: Path) -> None:
     network = trained(ODD, (3, 9, 7), 4)
     (copy / "model.onnx").write_text("of an export with more formats")
     export(network, ODD, (3, 9, 7), 4, copy, WEIGHTS)
-    assert {path.name for path in copy.iterdir()} == {"README.md", FILE, "model.safetensors"}
+    assert {path.name for path in copy.iterdir()} == {"README.md", FILE, "preprocess.json", "model.safetensors"}
     x = images((3, 9, 7), 2)
     assert np.array_equal(scores(load_model(copy), x), scores(network, x))
     assert {path.name for path in copy.parent.iterdir()} == {"out"}
@@ -48,7 +48,7 @@ def test_an_export_is_on_the_disk_before_it_replaces_another(copy: Path, monkeyp
     monkeypatch.setattr("invnas.export.folder.sync", lambda path: done.append(path.name))
     monkeypatch.setattr(os, "rename", lambda a, b: (done.append("rename"), rename(a, b))[1])
     export(trained(DIGITS, (1, 8, 8), 10), DIGITS, (1, 8, 8), 10, copy, WEIGHTS)
-    assert sorted(done[:-2]) == sorted(["README.md", FILE, "model.safetensors"])
+    assert sorted(done[:-2]) == sorted(["README.md", FILE, "preprocess.json", "model.safetensors"])
     assert done[-2:] == ["rename", "rename"]
 
 

@@ -29,7 +29,7 @@ def test_every_format_agrees_and_the_network_is_left_as_it_was(case: Any) -> Non
         assert torch.equal(value, case.state[name])
     assert torch.equal(torch.random.get_rng_state(), case.random)
     assert {path.name for path in case.folder.iterdir()} == {
-        "README.md", FILE, "model.onnx", "model.pt2", "model.safetensors"
+        "README.md", FILE, "preprocess.json", "model.onnx", "model.pt2", "model.safetensors"
     }  # fmt: skip
     assert {path.name for path in case.folder.parent.iterdir()} <= {"out", "own.py"}
 
@@ -86,7 +86,8 @@ def test_the_card_states_the_cost_with_its_convention_and_its_code_runs(
     for said in (f"{price.macs:,}", f"{price.parameters:,}", f"{price.activation_bytes:,}", MAC_CONVENTION):
         assert said in text
     assert "| seed | 7 |" in text
-    assert "Images enter as values in 0..1, mean 0.5: subtract" in text
+    assert "cropped in a way that is **unknown**" in text
+    assert "normalised by a mean and a deviation that are **unknown**" in text
     assert "1 class 1" in text
     monkeypatch.chdir(case.folder)
     codes = re.findall(r"```python\n(.*?)```", text, re.DOTALL)

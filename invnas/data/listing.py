@@ -1,0 +1,43 @@
+"""Which files of a folder are images, of which split and class; needs no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from invnas.errors import BadInput
+
+#: What the folder of a split is called; two names for one split in one place are refused.
+SPLITS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing"),
+}
+#: What the name of an image ends in.
+ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".gif"}
+
+
+def split_folder(root: Path, split: str, other_than: Path | None = None) -> Path | None:
+    """Return the folder of a split by one of its usual names, or None.
+
+    Raises:
+        BadInput: If two folders have a name for it.
+    """
+    found = [root / name for name in SPLITS[split] if (root / name).is_dir() and root / name != other_than]
+    if len(found) > 1:
+        raise BadInput(f"'{root}' has two folders of {split} images, {found[0].name} and {found[1].name}: keep one")
+    return found[0] if found else None
+
+
+def is_picture(file: Path, folder: Path) -> bool:
+    """Tell whether a file of a folder is meant as an image: by its ending, and not hidden."""
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in file.relative_to(folder).parts)
+    return not hidden and file.suffix.lower() in ENDINGS and file.is_file()
+
+
+def class_folders(folder: Path) -> tuple[str, ...]:
+    """Return the names of the folders in a folder, sorted: one for each class."""
+    try:
+        entries = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    except OSError as error:
+        raise BadInput(f"the image folder '{folder}' cannot be read: {error.strerror}") from None
+    return tuple(name for name in entries if not name.startswith(".") and name != "__MACOSX")

@@ -1,0 +1,58 @@
+"""What a classifier reaches on labelled images: how often each class was taken for each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from invnas.report.answers import wilson
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model reaches on labelled images.
+
+    Attributes:
+        images: Which images, in words.
+        class_names: Names of the classes in the order of the model.
+        confusion: How many images of each class (row) were taken for each class (column).
+    """
+
+    images: str
+    class_names: tuple[str, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+    @property
+    def count(self) -> int:
+        """How many images."""
+        return sum(map(sum, self.confusion))
+
+    @property
+    def right(self) -> int:
+        """How many were told right."""
+        return sum(row[i] for i, row in enumerate(self.confusion))
+
+    @property
+    def accuracy(self) -> float:
+        """The share that was told right."""
+        return self.right / self.count
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of the accuracy."""
+        return wilson(self.accuracy, self.count)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return {
+            "images": self.images,
+            "count": self.count,
+            "right": self.right,
+            "accuracy": self.accuracy,
+            "interval": list(self.interval),
+            "classes": [
+                {"class": name, "count": sum(row), "right": row[i], "accuracy": row[i] / sum(row) if sum(row) else None}
+                for i, (name, row) in enumerate(zip(self.class_names, self.confusion, strict=True))
+            ],
+            "confusion": [list(row) for row in self.confusion],
+        }
