@@ -152,6 +152,10 @@ class BuiltBlock(nn.Module):
         in_channels: Channels that enter.
         width: Channels that leave.
         stride: Step of one piece and of the shortcut.
+
+    Attributes:
+        path: Names of the pieces, in their order.
+        rectified: Whether a ReLU follows the sum.
     """
 
     def __init__(self, value: ShippedBlock, in_channels: int, width: int, stride: int) -> None:
@@ -159,15 +163,15 @@ class BuiltBlock(nn.Module):
         main, shortcut = pieces(value, in_channels, width, stride)
         for piece in main:
             self.add_module(piece.role, piece.build())
-        self._path = tuple(piece.role for piece in main)
+        self.path = tuple(piece.role for piece in main)
         self.shortcut = shortcut.build() if shortcut else None
-        self._rectified = isinstance(value, Bottleneck | BasicBlock)
+        self.rectified = isinstance(value, Bottleneck | BasicBlock)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return f(x) plus the shortcut of x, after a ReLU where the block ends in one."""
         y = x
-        for role in self._path:
+        for role in self.path:
             y = getattr(self, role)(y)
         if self.shortcut is not None:
             y = y + self.shortcut(x)
-        return F.relu(y, inplace=True) if self._rectified else y
+        return F.relu(y, inplace=True) if self.rectified else y

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import copy
 import math
+from collections import OrderedDict
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from invnas.errors import InvnasError
+from invnas.nn.blocks import BuiltBlock
+from invnas.nn.fused import ACTIVATIONS, FusedConv2d
 from invnas.nn.involution import Involution2d, LocalAttention2d
 from invnas.ops.folded import involution2d_folded
 
@@ -78,7 +81,8 @@ def fold(network: nn.Module) -> nn.Module:
     Batch norm goes into the convolution before it, also within the generator of `Involution2d`; batch norm, ReLU and
     ReLU6 after `Involution2d` and `LocalAttention2d` go into their operator. Everything else stays: batch norm without
     running statistics, layers with hooks or parametrisations, layers in half precision, and what does not stand in a
-    plain nn.Sequential. Numbers are folded in float64. The copy is in eval mode, its parameters ask for no gradients,
+    plain nn.Sequential. A convolution also takes the activation after it and the sum at the end of a block. Numbers are
+    folded in float64. The copy is in eval mode, its parameters ask for no gradients,
     and folding it again changes nothing.
 
     Args:
@@ -89,6 +93,15 @@ def fold(network: nn.Module) -> nn.Module:
 
     Raises:
         InvnasError: If the network cannot be copied.
+
+    >>> import invnas
+    >>> network = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU())
+    >>> invnas.fold(network)
+    Sequential(
+      (0): FusedConv2d(3, 8, kernel_size=(3, 3), stride=(1, 1), activation=ReLU)
+      (1): Identity()
+      (2): Identity()
+    )
     """
     try:
         folded = copy.deepcopy(network)
@@ -101,7 +114,33 @@ def fold(network: nn.Module) -> nn.Module:
                 _fold_sequence(module)  # type: ignore[arg-type]
             elif type(module) is Involution2d:
                 _fold_generator(module)
+        _fuse(folded)
     return folded
+
+
+class FoldedBlock(nn.Module):
+    """A block whose last convolution takes the sum with the shortcut and the ReLU, for inference.
+
+    Args:
+        block: What is folded.
+        leave: The last convolution of its path.
+
+    Shapes:
+        Those of the block.
+    """
+
+    def __init__(self, block: BuiltBlock, leave: nn.Conv2d) -> None:
+        super().__init__()
+        self.path = nn.Sequential(OrderedDict((role, getattr(block, role)) for role in block.path[:-1]))
+        self.leave = FusedConv2d(leave, nn.ReLU if block.rectified else None)
+        self.shortcut = block.shortcut
+        self.train(block.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return f(x) plus the shortcut of x, after a ReLU where the block ends in one."""
+        assert self.shortcut is not None
+        y: Tensor = self.leave(self.path(x), self.shortcut(x))
+        return y
 
 
 class _Affine(NamedTuple):
@@ -123,16 +162,45 @@ def _fold_sequence(sequence: nn.Sequential) -> None:
 
 
 def _fold_generator(layer: Involution2d) -> None:
-    if not layer.linear and (merged := _merged(layer.reduce, layer.norm)):
-        layer.reduce, layer.norm = merged, nn.Identity()  # type: ignore[assignment]
+    steps = ("span",) if layer.linear else ("reduce", "norm", "relu", "span")
+    sequence = nn.Sequential(OrderedDict((name, getattr(layer, name)) for name in steps))
+    _fold_sequence(sequence)
+    for name, module in sequence.named_children():
+        setattr(layer, name, module)
+
+
+def _fuse(network: nn.Module) -> None:
+    """Replace what `fused` does in one step: blocks that end in a convolution, then the convolutions that are left."""
+    made: dict[nn.Module, nn.Module] = {}  # a layer that stands twice is replaced by one
+    for module in list(network.modules()):
+        for name, child in module._modules.items():
+            if child is not None and (last := _last_convolution(child)):
+                module._modules[name] = made.setdefault(child, FoldedBlock(child, last))  # type: ignore[arg-type]
+    for module in list(network.modules()):
+        for name, child in module._modules.items():
+            if child is not None and _is(child, nn.Conv2d):
+                module._modules[name] = made.setdefault(child, FusedConv2d(child))  # type: ignore[arg-type]
+
+
+def _last_convolution(block: nn.Module) -> nn.Conv2d | None:
+    """Return the convolution that a block adds its shortcut to, where nothing else stands between."""
+    if not isinstance(block, BuiltBlock) or not _is(block, BuiltBlock) or block.shortcut is None:
+        return None
+    leave = getattr(block, block.path[-1])
+    first, *others = leave if _is(leave, nn.Sequential) else [leave]
+    alone = _is(first, nn.Conv2d) and all(_is(other, nn.Identity) for other in others)
+    return first if alone else None
 
 
 def _merged(first: nn.Module, second: nn.Module) -> nn.Module | None:
     """Return one layer that does what two do, one after the other, or None where there is none."""
     if not _of_one_kind(first, second):
         return None
-    if limits := next((limits for kind, limits in _LIMITS.items() if _is(second, kind)), None):
-        return _involution(first, None, *limits)
+    if _is(second, *ACTIVATIONS):
+        if _is(first, nn.Conv2d):
+            return FusedConv2d(first, type(second))  # type: ignore[arg-type]
+        limits = _LIMITS.get(type(second))
+        return _involution(first, None, *limits) if limits else None
     affine = _affine(second) if _is(second, nn.BatchNorm2d) else None  # type: ignore[arg-type]
     if affine is None:
         return None

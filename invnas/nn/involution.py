@@ -61,7 +61,7 @@ class Involution2d(nn.Module):
         else:
             hidden = channels // reduction_ratio
             self.reduce = nn.Conv2d(channels, hidden, patch_size, padding=patch_size // 2, bias=False)
-            self.norm = norm(hidden)
+            self.norm, self.relu = norm(hidden), nn.ReLU(inplace=True)
             self.span = nn.Conv2d(hidden, spanned, 1)
         self.linear = reduction_ratio is None
         for layer in (self.span,) if self.linear else (self.reduce, self.span):
@@ -73,7 +73,7 @@ class Involution2d(nn.Module):
         """Return the kernels (B, G, K * K, H', W') for a map (B, C, H, W)."""
         x = _averages(x, self.stride)
         if not self.linear:
-            x = F.relu(self.norm(self.reduce(x)), inplace=True)
+            x = self.relu(self.norm(self.reduce(x)))
         kernels: torch.Tensor = self.span(x).unflatten(1, (self.groups, self.kernel_size**2))
         return kernels.softmax(2) if self.softmax else kernels
 

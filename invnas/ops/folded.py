@@ -76,7 +76,7 @@ def _native_folded(
     input: Tensor, kernels: Tensor, scale: Tensor, bias: Tensor, low: float, high: float, *geometry: int
 ) -> Tensor:
     backend = native(input)
-    if backend is None or not hasattr(backend, "folded"):
+    if backend is None:
         return _folded(input, kernels, scale, bias, low, high, *geometry)
     check_finish(input, scale, bias)
     output = empty_map(input, *kernels.shape[3:])

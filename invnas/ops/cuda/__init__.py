@@ -10,6 +10,8 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
+import math
+import operator
 from collections.abc import Iterable
 
 import torch
@@ -60,6 +62,28 @@ def forward(input: Tensor, kernels: Tensor, output: Tensor, geometry: tuple[int,
     _run("forward", dense_map(input), dense_kernels(kernels), output, shapes)
 
 
+def folded(
+    input: Tensor,
+    kernels: Tensor,
+    scale: Tensor,
+    bias: Tensor,
+    limits: tuple[float, float],
+    output: Tensor,
+    geometry: tuple[int, ...],
+) -> None:
+    """Write the involution of `input` by `kernels`, times scale, plus bias, kept between the limits, into `output`."""
+    shapes = (input.shape, kernels.shape, output.shape, geometry)
+    _run(
+        "folded",
+        dense_map(input),
+        dense_kernels(kernels),
+        output,
+        shapes,
+        (scale.contiguous(), bias.contiguous()),
+        limits,
+    )
+
+
 def grad_input(grad: Tensor, kernels: Tensor, output: Tensor, geometry: tuple[int, ...]) -> None:
     """Write the gradient of the input into `output` from that of the result."""
     shapes = (output.shape, kernels.shape, grad.shape, geometry)
@@ -75,19 +99,27 @@ def grad_kernels(grad: Tensor, input: Tensor, output: Tensor, geometry: tuple[in
 _Shapes = tuple[torch.Size, torch.Size, torch.Size, tuple[int, ...]]  # input, kernels, output, geometry
 
 
-def _run(kernel: str, first: Tensor, second: Tensor, output: Tensor, shapes: _Shapes) -> None:
+def _run(
+    kernel: str,
+    first: Tensor,
+    second: Tensor,
+    output: Tensor,
+    shapes: _Shapes,
+    finish: tuple[Tensor, ...] = (),
+    limits: tuple[float, ...] = (),
+) -> None:
     if first.dtype != second.dtype or first.device != second.device:
         kinds = f"{first.dtype} on {first.device} and {second.dtype} on {second.device}"
         raise BadInput(f"the tensors of involution must share one dtype and one device, but got {kinds}")
     written = workspace(output, first.dtype)
-    addresses = first.data_ptr(), second.data_ptr(), written.data_ptr()
-    odd = (addresses[0] | addresses[1] | addresses[2]) & 15
+    addresses = first.data_ptr(), second.data_ptr(), written.data_ptr(), *(value.data_ptr() for value in finish)
+    odd = functools.reduce(operator.or_, addresses) & 15
     # The largest power of two, up to 16, that divides every address decides how wide a load may be.
     call = _prepared(kernel, first.dtype, first.device.index, *shapes, odd & -odd or 16)
     if call is None:
         output.zero_()
         return
-    call(*addresses)
+    call(*addresses, *limits)
     if written is not output:
         output.copy_(written)
 
@@ -153,5 +185,7 @@ def _once(dtype: torch.dtype, device: torch.device, channels: int, window: Windo
     kernels = torch.zeros((1, out, out, 1, window.taps), dtype=dtype, device=device).permute(0, 3, 4, 1, 2)
     geometry = (window.kernel_size, window.stride, window.dilation, window.padding)
     forward(x, kernels, torch.empty_like(y), geometry)
+    one = torch.ones(channels, dtype=dtype, device=device)
+    folded(x, kernels, one, one, (-math.inf, math.inf), torch.empty_like(y), geometry)
     grad_input(y, kernels, torch.empty_like(x), geometry)
     grad_kernels(y, x, torch.empty_like(kernels), geometry)

@@ -21,12 +21,26 @@ from typing import Any
 import torch
 
 from invnas.errors import InvnasError
-from invnas.ops.cuda.plan import Launch, Variant, source
+from invnas.ops.cuda.plan import FIELDS, Launch, Variant, source
 
-Call = Callable[[int, int, int], None]  # addresses of the first and the second argument and of the result
+# Addresses of the first and the second argument and of the result; of a folded kernel also those of scale and bias, and
+# the two limits.
+Call = Callable[..., None]
 
 _Addresses = ctypes.c_void_p * 3
 _Arguments = ctypes.c_void_p * 4
+
+
+class Told(ctypes.Structure):
+    """`struct Told` of the kernels: the sizes of a launch, then what a folded kernel ends with."""
+
+    _fields_ = (
+        ("sizes", ctypes.c_int64 * len(FIELDS)),
+        ("scale", ctypes.c_void_p),
+        ("bias", ctypes.c_void_p),
+        ("low", ctypes.c_double),
+        ("high", ctypes.c_double),
+    )
 
 
 class NotCompiled(InvnasError):
@@ -184,13 +198,16 @@ def bind(driver: Any, loaded: Loaded, launch: Launch, stream: Callable[[], int])
     """
     run, current, make_current = driver.launchKernel, driver.ctxGetCurrent, driver.ctxSetCurrent
     numbers = (loaded.function, *launch.grid, *launch.block, launch.shared_bytes)
-    sizes = (ctypes.c_int64 * len(launch.sizes))(*launch.sizes)
+    told = Told((ctypes.c_int64 * len(FIELDS))(*launch.sizes))
     context, address = loaded.context, ctypes.addressof
 
-    def call(first: int, second: int, result: int) -> None:
+    def call(first: int, second: int, result: int, *finish: float) -> None:
         # New arrays at every call: two threads may launch at once, and the driver copies what they point to.
         addresses = _Addresses(first, second, result)
-        at = address(addresses)
+        at, sizes = address(addresses), told
+        if finish:
+            sizes = type(told).from_buffer_copy(told)
+            sizes.scale, sizes.bias, sizes.low, sizes.high = finish
         arguments = _Arguments(at, at + 8, at + 16, address(sizes))
         # A thread may have another GPU current, or none yet: the driver wants the one the function lives on.
         before = current()

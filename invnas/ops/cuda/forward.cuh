@@ -26,9 +26,9 @@ INVNAS_DEVICE void forward_row(
 // stride 1 every pair begins at a multiple of K + S rows, wherever that is in its window: pairs in reach of a row then
 // read it at the same time, which a small L1 cache serves, and the order of additions depends on y alone. With stride 2
 // fewer pairs share a row, and no register is left.
-template <class T, int K, int V, int S>
+template <class T, int K, int V, int S, bool folded>
 INVNAS_DEVICE void forward_pair(
-    const T* input, const T* weights, T* output, const Sizes& n, int image, int y, int x, int channel) {
+    const T* input, const T* weights, T* output, const Told& n, int image, int y, int x, int channel) {
     constexpr int P = strip_pixels;
     const int left = x * S - static_cast<int>(n.padding), top = y * S - static_cast<int>(n.padding), C = n.channels;
     const int below = blockDim.y * static_cast<int>(n.strip_pitch) - S * K;
@@ -48,15 +48,20 @@ INVNAS_DEVICE void forward_pair(
             forward_row<T, K, V, S, 1, 2>(row, taps, below, n, left, sum);
     }
     T* to = output + pixel_of(image, n.out_height, n.out_width, y, x) * C + channel;
+    Sum<T> scale[V], bias[V];
+    if (folded) load_finish<V, T>(n.end, channel, scale, bias);
 #pragma unroll
     for (int j = 0; j < strip_rows; ++j, to += n.out_width * C)
 #pragma unroll
         for (int p = 0; p < P; ++p)
-            if (y + j < n.out_height && x + p < n.out_width) store<V>(to + static_cast<i64>(p) * C, sum[j][p]);
+            if (y + j < n.out_height && x + p < n.out_width) {
+                if (folded) finish(n.end, scale, bias, sum[j][p]);
+                store<V>(to + static_cast<i64>(p) * C, sum[j][p]);
+            }
 }
 
-template <class T, int K, int V, int S>
-INVNAS_DEVICE void forward_strips(const T* input, const T* kernels, T* output, const Sizes& n) {
+template <class T, int K, int V, int S, bool folded = false>
+INVNAS_DEVICE void forward_strips(const T* input, const T* kernels, T* output, const Told& n) {
     constexpr int P = strip_pixels, R = strip_rows;
     const Tile tile = tile_of(n, blockDim.y * P);
     T* shared = shared_memory<T>();
@@ -71,13 +76,13 @@ INVNAS_DEVICE void forward_strips(const T* input, const T* kernels, T* output, c
         const T* weights =
             shared + position<P>(n, (threadIdx.z * R * blockDim.y + threadIdx.y) * P) + lane.group * (K * K);
         if (lane.works && y < n.out_height && x < n.out_width)
-            forward_pair<T, K, V, S>(input, weights, output, n, tile.image, y, x, lane.channel);
+            forward_pair<T, K, V, S, folded>(input, weights, output, n, tile.image, y, x, lane.channel);
     }
 }
 
-template <class T, int V>
+template <class T, int V, bool folded>
 INVNAS_DEVICE void forward_pixel(
-    const T* input, const T* weights, T* output, const Sizes& n, int image, int y, int x, int channel) {
+    const T* input, const T* weights, T* output, const Told& n, int image, int y, int x, int channel) {
     const int K = n.kernel_size, s = n.stride, d = n.dilation, C = n.channels, padding = n.padding;
     Sum<T> sum[V] = {};
     for (int u = 0; u < K; ++u) {
@@ -91,11 +96,16 @@ INVNAS_DEVICE void forward_pixel(
             add_products<V>(sum, widen(weights[u * K + v]), value);
         }
     }
+    Sum<T> scale[V], bias[V];
+    if (folded) {
+        load_finish<V, T>(n.end, channel, scale, bias);
+        finish(n.end, scale, bias, sum);
+    }
     store<V>(output + pixel_of(image, n.out_height, n.out_width, y, x) * C + channel, sum);
 }
 
-template <class T, int K, int V, int S>
-INVNAS_DEVICE void forward_any(const T* input, const T* kernels, T* output, const Sizes& n) {
+template <class T, int K, int V, int S, bool folded = false>
+INVNAS_DEVICE void forward_any(const T* input, const T* kernels, T* output, const Told& n) {
     const Tile tile = tile_of(n, blockDim.y);
     T* shared = shared_memory<T>();
     INVNAS_PHASE {
@@ -111,9 +121,20 @@ INVNAS_DEVICE void forward_any(const T* input, const T* kernels, T* output, cons
             const T* far = kernels + (pixel * n.groups + tile.group + lane.group) * taps;
             const T* near = shared + position<1>(n, threadIdx.z * blockDim.y + threadIdx.y) + lane.group * taps;
             if (n.staged)
-                forward_pixel<T, V>(input, near, output, n, tile.image, y, x, lane.channel);
+                forward_pixel<T, V, folded>(input, near, output, n, tile.image, y, x, lane.channel);
             else
-                forward_pixel<T, V>(input, far, output, n, tile.image, y, x, lane.channel);
+                forward_pixel<T, V, folded>(input, far, output, n, tile.image, y, x, lane.channel);
         }
     }
+}
+
+// The same with what folding adds before a sum is stored.
+template <class T, int K, int V, int S>
+INVNAS_DEVICE void folded_strips(const T* input, const T* kernels, T* output, const Told& n) {
+    forward_strips<T, K, V, S, true>(input, kernels, output, n);
+}
+
+template <class T, int K, int V, int S>
+INVNAS_DEVICE void folded_any(const T* input, const T* kernels, T* output, const Told& n) {
+    forward_any<T, K, V, S, true>(input, kernels, output, n);
 }

@@ -9,6 +9,8 @@
 // Threads of a block, and blocks that shall fit a multiprocessor: together they bound the registers of a thread.
 #define INVNAS_BOUNDS_forward_strips 256, 2
 #define INVNAS_BOUNDS_forward_any 256, 2
+#define INVNAS_BOUNDS_folded_strips 256, 2
+#define INVNAS_BOUNDS_folded_any 256, 2
 #define INVNAS_BOUNDS_grad_input_strips 256, 2
 #define INVNAS_BOUNDS_grad_input_any 256, 2
 #define INVNAS_BOUNDS_grad_kernels_strips 256, 2
@@ -17,7 +19,7 @@
 
 #define INVNAS_ENTRY(name, kind, T, K, V, S)                                                         \
     extern "C" __global__ void __launch_bounds__(INVNAS_BOUNDS_##kind)                               \
-        name(const T* __restrict__ first, const T* __restrict__ second, T* __restrict__ result, const Sizes n) { \
+        name(const T* __restrict__ first, const T* __restrict__ second, T* __restrict__ result, const Told n) { \
         kind<T, K, V, S>(first, second, result, n);                                                  \
     }
 

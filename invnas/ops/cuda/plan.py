@@ -85,7 +85,7 @@ def plan(
     """Return how one call is launched.
 
     Args:
-        kernel: "forward", "grad_input" or "grad_kernels".
+        kernel: "forward", "grad_input", "grad_kernels" or "folded".
         dtype: "float32", "float64", "float16" or "bfloat16".
         batch: Images, at least 1.
         channels: C, a multiple of `groups`.

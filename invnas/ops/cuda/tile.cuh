@@ -7,6 +7,11 @@ struct Sizes {  // plan.FIELDS
     i64 tap_step;
 };
 
+// What a kernel is told; the end is read by folded kernels alone.
+struct Told : Sizes {
+    Finish end;
+};
+
 // The pixels of one thread where K is compiled in: strips of neighbours, in two rows, so that what a row of the source
 // brings is loaded and converted once for both. Variant.strip and Variant.strip_rows say the same.
 constexpr int strip_pixels = 4, strip_rows = 2;

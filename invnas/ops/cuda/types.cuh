@@ -146,6 +146,28 @@ INVNAS_DEVICE void store(T* to, const Sum<T> (&from)[V]) {
     *reinterpret_cast<Word<V * sizeof(T)>*>(to) = vector.word;
 }
 
+// What folding adds to the sums of V channels: times scale, plus bias, kept between low and high; NaN stays NaN.
+struct Finish {
+    const void *scale, *bias;
+    double low, high;
+};
+
+template <int V, class T>
+INVNAS_DEVICE void load_finish(const Finish& end, int channel, Sum<T> (&scale)[V], Sum<T> (&bias)[V]) {
+    load<V>(static_cast<const T*>(end.scale) + channel, true, scale);
+    load<V>(static_cast<const T*>(end.bias) + channel, true, bias);
+}
+
+template <int V, class S>
+INVNAS_DEVICE void finish(const Finish& end, const S (&scale)[V], const S (&bias)[V], S (&sum)[V]) {
+    const S low = end.low, high = end.high;
+#pragma unroll
+    for (int i = 0; i < V; ++i) {
+        const S y = sum[i] * scale[i] + bias[i], raised = y < low ? low : y;
+        sum[i] = raised > high ? high : raised;
+    }
+}
+
 template <int V, class S>
 INVNAS_DEVICE void add_products(S (&sum)[V], S factor, const S (&x)[V]) {
 #pragma unroll

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from invnas.ops.geometry import Window
 
-KERNELS = ("forward", "grad_input", "grad_kernels")
+KERNELS = ("forward", "grad_input", "grad_kernels", "folded")
 SIZE = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2}
 COMPILED = (3, 5, 7, 9)
 _TYPE = {"float32": "float", "float64": "double", "float16": "Half", "bfloat16": "Bfloat"}
@@ -23,7 +23,7 @@ class Variant:
     """Everything that is compiled in.
 
     Attributes:
-        kernel: "forward", "grad_input" or "grad_kernels".
+        kernel: "forward", "grad_input", "grad_kernels" or "folded", which is forward with scale, bias and limits.
         dtype: "float32", "float64", "float16" or "bfloat16".
         kernel_size: K, or 0 where it is read at run time.
         vector: Channels that one load brings, a power of two of at most 16 bytes.
@@ -93,7 +93,9 @@ def _compiled(kernel: str, dtype: str, K: int, vector: int, stride: int) -> bool
         return K in COMPILED and stride == 1
     # float64 is for tests, and narrow vectors for groups of odd sizes: they need no speed.
     full = vector == _VECTORS[dtype][0] and dtype != "float64"
-    spills = kernel == "forward" and K == 9 and SIZE[dtype] == 2  # what 128 registers do not hold at stride 2
+    spills = (
+        kernel in ("forward", "folded") and K == 9 and SIZE[dtype] == 2
+    )  # what 128 registers do not hold at stride 2
     return full and K in COMPILED and (stride == 1 or (stride == 2 and kernel != "grad_input" and not spills))
 
 

@@ -24,13 +24,17 @@ _TAPS_LAST = (0, 3, 4, 1, 2)  # (B, G, K * K, H', W') to (B, H', W', G, K * K)
 
 @dataclass(frozen=True)
 class Call:
-    """One call of an operator: its launch, its operands in the kernels' memory, and the shape of its result there."""
+    """One call of an operator: its launch, its operands in the kernels' memory, and the shape of its result there.
+
+    Of a folded kernel, also scale and bias, and the limits."""
 
     launch: Launch
     first: Tensor
     second: Tensor
     shape: tuple[int, ...]
     alignment: int
+    finish: tuple[Tensor, ...] = ()
+    limits: tuple[float, float] = (0.0, 0.0)
 
 
 def build(folder: Path, sanitize: bool = False) -> Path:
@@ -62,27 +66,30 @@ def call(
     groups: int = 0,
     alignment: int = 16,
     shared_limit: int = 48 * 1024,
+    finish: tuple[Tensor, ...] = (),
+    limits: tuple[float, float] = (0.0, 0.0),
 ) -> Call:
     """Return a call on tensors in the operator's shapes: forward(input, kernels), grad_input(grad, kernels) of `size`,
-    grad_kernels(grad, input) of `groups`."""
+    grad_kernels(grad, input) of `groups`, folded(input, kernels) with `finish` (scale, bias) and `limits`."""
     batch, channels = first.shape[:2]
     groups = groups or second.shape[1]
-    size = size or tuple((first if kernel == "forward" else second).shape[2:])
+    size = size or tuple((first if kernel in ("forward", "folded") else second).shape[2:])
     out = (window.out(size[0]), window.out(size[1]))
     dtype = str(first.dtype).removeprefix("torch.")
     launch = plan(kernel, dtype, batch, channels, groups, size, out, window, alignment, shared_limit)
     shape = {
         "forward": (batch, *out, channels),
+        "folded": (batch, *out, channels),
         "grad_input": (batch, *size, channels),
         "grad_kernels": (batch, *out, groups, window.taps),
     }[kernel]
-    return Call(launch, _memory(first), _memory(second), shape, alignment)
+    return Call(launch, _memory(first), _memory(second), shape, alignment, finish, limits)
 
 
 def run(library: Path, one: Call) -> Tensor:
     """Return what a kernel computes, in the operator's shape, by the shared library of `build`."""
     result = torch.full(one.shape, math.nan, dtype=one.first.dtype)
-    name, numbers = one.launch.variant.function.encode(), _numbers(one.launch)
+    name, numbers = one.launch.variant.function.encode(), _numbers(one)
     array = (ctypes.c_int64 * len(numbers))(*numbers)
     pointers = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (one.first, one.second, result)]
     if _loaded(library).invnas_launch(name, *pointers, array):
@@ -118,17 +125,22 @@ def _memory(tensor: Tensor) -> Tensor:
     return tensor.permute((0, 2, 3, 1) if tensor.dim() == 4 else _TAPS_LAST).contiguous()
 
 
-def _numbers(launch: Launch) -> tuple[int, ...]:
+def _numbers(one: Call) -> tuple[int, ...]:
+    launch = one.launch
     assert launch.grid[1:] == (1, 1)
-    return (*launch.sizes, launch.grid[0], *launch.block, launch.shared_bytes)
+    finish = [tensor.data_ptr() for tensor in one.finish] or [0, 0]
+    limits = struct.unpack("=2q", struct.pack("=2d", *one.limits))
+    return (*launch.sizes, *finish, *limits, launch.grid[0], *launch.block, launch.shared_bytes)
 
 
 def _request(one: Call) -> bytes:
-    name, numbers = one.launch.variant.function.encode(), _numbers(one.launch)
-    first, second = (bytes(tensor.flatten().view(torch.uint8).numpy()) for tensor in (one.first, one.second))
+    name, numbers = one.launch.variant.function.encode(), _numbers(one)
+    tensors = (one.first, one.second, *one.finish)
+    first, second, *finish = (bytes(tensor.flatten().view(torch.uint8).numpy()) for tensor in tensors)
     length = math.prod(one.shape) * one.first.element_size()
     head = struct.pack("=6q", len(name), len(first), len(second), length, one.alignment, len(numbers))
-    return head + name + struct.pack(f"={len(numbers)}q", *numbers) + first + second
+    head += struct.pack("=q", len(finish[0]) if finish else 0)
+    return head + name + struct.pack(f"={len(numbers)}q", *numbers) + first + second + b"".join(finish)
 
 
 @functools.cache

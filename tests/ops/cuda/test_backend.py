@@ -25,7 +25,9 @@ def on_the_cpu(launch: plan.Launch, _: int | None) -> compiler.Call:
     numbers = dict(zip(plan.FIELDS, launch.sizes, strict=True))
     names = "batch channels groups in_height in_width out_height out_width kernel_size stride dilation padding"
     sizes = (ctypes.c_int64 * 12)(*(numbers[name] for name in names.split()), 1)
-    return lambda first, second, result: function(first, second, result, ctypes.addressof(sizes)) and None
+    return lambda first, second, result, *finish: (
+        function(first, second, result, ctypes.addressof(sizes), *finish) and None
+    )
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +79,10 @@ def test_every_memory_layout_reaches_the_kernels_as_they_read_it(
     cuda.forward(first, second, found[0], numbers)
     cuda.grad_input(upper, second, found[1], numbers)
     cuda.grad_kernels(upper, first, found[2], numbers)
+    one = torch.ones(x.shape[1], dtype=dtype)
+    found.append(laid_out(torch.full_like(grad, torch.nan), layouts[3]))
+    cuda.folded(first, second, 2 * one, one, (-0.5, 6.0), found[3], numbers)
+    wanted = (*wanted, (2 * truth + 1).clamp(-0.5, 6.0))
     for value, want in zip(found, wanted, strict=True):
         torch.testing.assert_close(value, want.detach(), rtol=1e-4, atol=1e-4)
 
@@ -129,7 +135,9 @@ def test_tensors_that_do_not_fit_are_refused() -> None:
         cuda.forward(*(t.contiguous(memory_format=last) if t.dim() == 4 else t for t in kinds), (3, 1, 1, 1))
 
 
-@pytest.mark.parametrize("name", ["involution2d", "involution2d_grad_input", "involution2d_grad_kernels"])
+@pytest.mark.parametrize(
+    "name", ["involution2d", "involution2d_grad_input", "involution2d_grad_kernels", "involution2d_folded"]
+)
 def test_cuda_tensors_reach_the_backend(name: str) -> None:
     if dispatch.forced != "shift":
         assert torch._C._dispatch_has_kernel_for_dispatch_key(f"invnas::{name}", "CUDA")

@@ -41,8 +41,10 @@ def promised(variant: Variant) -> tuple[int, int]:
         # The upper gradient is loaded once for all rows of taps, or once a row where a group is wider than its threads:
         # the text has both.
         return loads + 2 * pixels, adds
-    # The text of a row that meets both strips of a pair, by as many loads, and of one that meets the upper or lower.
-    return 3 * loads, (2 + 1 + 1) * adds
+    # The text of a row that meets both strips of a pair, by as many loads, and of one that meets the upper or lower; a
+    # folded sum is then multiplied by a scale and added to a bias, which are loaded once.
+    more = (2, 2 * pixels * variant.vector) if variant.kernel == "folded" else (0, 0)
+    return 3 * loads + more[0], (2 + 1 + 1) * adds + more[1]
 
 
 @pytest.mark.parametrize("variant", [v for v in variants() if v.kind == "strips"], ids=lambda v: v.function)

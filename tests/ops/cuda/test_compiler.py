@@ -131,6 +131,20 @@ def test_a_call_passes_three_addresses_and_the_sizes_by_value() -> None:
     ]
 
 
+def test_a_folded_call_also_passes_scale_bias_and_limits() -> None:
+    seen: list[tuple[float, ...]] = []
+
+    class Reader(Driver):
+        def launchKernel(self, *numbers: int) -> None:
+            told = compiler.Told.from_address((ctypes.c_void_p * 4).from_address(numbers[9])[3])
+            seen.append((tuple(told.sizes) == LAUNCH.sizes, told.scale, told.bias, told.low, told.high))
+
+    call = compiler.bind(Reader(len(plan.FIELDS)), compiler.Loaded(99, 7), LAUNCH, lambda: 0)
+    call(1, 2, 3, 1 << 40, 5, 0.0, 6.0)
+    call(1, 2, 3)
+    assert seen == [(True, 1 << 40, 5, 0.0, 6.0), (True, None, None, 0.0, 0.0)]
+
+
 @pytest.mark.parametrize("before", [0, 8])
 @pytest.mark.parametrize("handle", [99, 0])
 def test_a_call_finds_the_context_of_its_function_and_leaves_the_callers(before: int, handle: int) -> None:

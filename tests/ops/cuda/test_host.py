@@ -93,13 +93,25 @@ def calls(case: Case, x: Tensor, kernels: Tensor, grad: Tensor) -> list[host.Cal
         host.call("forward", x, kernels, case.window, **options),
         host.call("grad_input", grad, kernels, case.window, size=case.size, **options),
         host.call("grad_kernels", grad, x, case.window, groups=case.groups, **options),
+        host.call("folded", x, kernels, case.window, finish=finish(case), limits=LIMITS, **options),
     ]
+
+
+LIMITS = (-0.5, 6.0)
+
+
+def finish(case: Case) -> tuple[Tensor, Tensor]:
+    """Return a scale of either sign and a bias."""
+    drawn = torch.randn((2, case.groups * case.group_channels), generator=torch.Generator().manual_seed(1))
+    return drawn[0].to(case.dtype), drawn[1].to(case.dtype)
 
 
 def truth(case: Case, x: Tensor, kernels: Tensor, grad: Tensor) -> list[Tensor]:
     x, kernels = (tensor.double().requires_grad_() for tensor in (x, kernels))
     y = reference.involution2d(x, kernels, case.window)
-    return [y.detach(), *torch.autograd.grad(y, (x, kernels), grad.double())]
+    scale, bias = (values.double().view(-1, 1, 1) for values in finish(case))
+    folded = (y.detach() * scale + bias).clamp(*LIMITS)
+    return [y.detach(), *torch.autograd.grad(y, (x, kernels), grad.double()), folded]
 
 
 def check(case: Case, results: list[Tensor], expected: list[Tensor]) -> None:
@@ -154,7 +166,7 @@ def test_every_variant_and_every_edge(program: Path) -> None:
     assert {one.launch.variant for three in launches for one in three} == set(variants())
     results = host.run_program(program, [one for three in launches for one in three])
     for index, case in enumerate(cases):
-        check(case, results[3 * index : 3 * index + 3], truth(case, *tensors[index]))
+        check(case, results[4 * index : 4 * index + 4], truth(case, *tensors[index]))
 
 
 def matrix_cases() -> list[Case]:
@@ -184,7 +196,7 @@ def test_the_matrix_unit_computes_the_gradient_of_the_kernels(program: Path) -> 
     assert [one.launch.variant.kind for one in launches] == ["matrix"] * (len(cases) - 1) + ["any"]
     assert min(max(one.launch.block[axis] for one in launches[:-1]) for axis in (1, 2)) > 1
     for case, three, result in zip(cases, tensors, host.run_program(program, launches), strict=True):
-        check(case, [result], truth(case, *three)[2:])
+        check(case, [result], truth(case, *three)[2:3])
 
 
 def test_the_library_computes_what_the_program_does(tmp_path: Path, program: Path) -> None:
