@@ -31,7 +31,7 @@ from torch import nn
 
 from invnas import zoo
 from invnas.cost import cost
-from invnas.export.graph import write_onnx
+from invnas.export.onnx_graph import write_onnx
 from invnas.nn import build
 from invnas.ops import backend_of, reference, shift
 from invnas.ops.geometry import Window

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from invnas.measurement import Cost, Measurement, Trial
     from invnas.nn.folding import fold
     from invnas.operators import Convolution, DepthwiseConvolution, Involution, LocalAttention
+    from invnas.ops.onnx import onnx_library
     from invnas.preprocessing import Preprocessing
     from invnas.results import export_model, retrain, write_report
     from invnas.run import Run
@@ -49,6 +50,7 @@ _PUBLIC = {
     "load_model": "export",
     "fold": "nn.folding",
     "evaluate_model": "using",
+    "onnx_library": "ops.onnx",
 }
 
 __all__ = [
@@ -82,6 +84,7 @@ __all__ = [
     "export_model",
     "fold",
     "load_model",
+    "onnx_library",
     "resume_search",
     "retrain",
     "run_search",

@@ -11,7 +11,8 @@ FROZEN = """
     Architecture BasicBlock Bottleneck Choice Convolution Cost DataSource DeepStem DepthwiseConvolution Experiment
     HybridNet InvertedResidual Involution Latency LocalAttention Measurement PlainStem PointwiseBlock
     Preprocessing Recipe Repeat Run Space Stage Trial
-    confirm_front evaluate_model export_model fold load_model resume_search retrain run_search write_report
+    confirm_front evaluate_model export_model fold load_model onnx_library resume_search retrain
+    run_search write_report
 """.split()
 
 DECIDING = """

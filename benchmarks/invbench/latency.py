@@ -21,7 +21,7 @@ import make
 import torch
 from make import EPOCHS, read
 
-from invnas.export.graph import write_onnx
+from invnas.export.onnx_graph import write_onnx
 from invnas.nn import build
 
 #: Passes of a round, and those before it that do not count.

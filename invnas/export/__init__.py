@@ -13,13 +13,14 @@ from torch import nn
 
 from invnas.architecture import Architecture
 from invnas.errors import BadInput, InvnasError, nearest
-from invnas.export import graph
 from invnas.export.card import WITH, card
 from invnas.export.description import FILE, checksum, describe
 from invnas.export.folder import CARD, replacing
 from invnas.export.int8 import INT8, INT8_FILE, Judges, quantise
 from invnas.export.load import WEIGHTS, load_model, rebuild
+from invnas.export.onnx_graph import need_onnx, run_onnx, write_onnx
 from invnas.export.preprocess import PREPROCESS, Used, used
+from invnas.export.program import run_pt2, write_pt2
 from invnas.head import Head, check_output
 from invnas.nn import build, fold
 from invnas.preprocessing import Preprocessing
@@ -126,8 +127,8 @@ def export(
         frozen = _frozen(network)
         images, scores = _expected(frozen, input_shape, head)
         writers: dict[str, Callable[..., None]] = {
-            "onnx": partial(graph.write_onnx, metadata=known.metadata),
-            "pt2": graph.write_pt2,
+            "onnx": partial(write_onnx, metadata=known.metadata),
+            "pt2": write_pt2,
         }
         folded = fold(frozen)  # the weights stay as they were trained
         for name in formats:
@@ -146,8 +147,8 @@ def export(
         description = describe(architecture, input_shape, classes, names, sums, task)
         description.write(staging)
         runners = {
-            "onnx": graph.run_onnx,
-            "pt2": graph.run_pt2,
+            "onnx": run_onnx,
+            "pt2": run_pt2,
             "safetensors": lambda path, images: _scores(rebuild(path.parent, types), images),
         }
         errors = {name: _parity(name, runners[name], staging, images, scores) for name in formats} | extra
@@ -164,7 +165,7 @@ def _known(formats: Sequence[str]) -> tuple[str, ...]:
     if not formats:
         raise BadInput(f"`formats` names no format; {nearest('', FORMATS)}")
     if "onnx" in formats:
-        graph.need_onnx()
+        need_onnx()
     return tuple(dict.fromkeys(formats))
 
 

@@ -10,8 +10,8 @@ from invnas.cost import cost
 from invnas.errors import BadInput
 from invnas.export.code import WITH, code, words
 from invnas.export.description import Description
-from invnas.export.graph import OPSET
 from invnas.export.int8 import INT8, INT8_FILE
+from invnas.export.onnx_graph import OPSET
 from invnas.export.preprocess import Used
 from invnas.head import Head
 from invnas.hybrid import HybridNet
@@ -20,7 +20,7 @@ from invnas.task import load_task
 
 #: What a format is, by name.
 USES: Mapping[str, str] = {
-    "onnx": f"ONNX, opset {OPSET}, standard operators only",
+    "onnx": f"ONNX, opset {OPSET}: standard operators, and involution as a function made of them",
     "pt2": "a torch.export program; needs torch, not invnas",
     "safetensors": "weights, rebuilt by invnas from architecture.json without unpickling anything",
     INT8: "the same ONNX with convolutions and linear layers in int8, involution in float",
@@ -138,6 +138,11 @@ def _files(
         yield f"```python\n{codes[name]}\n```"
         if own_types and name == "safetensors":
             yield f"`my_space.py` is the space file that defines {', '.join(own_types)}."
+    if "onnx" in errors:
+        yield (
+            "Where invnas is installed, its C++ loops run involution in onnxruntime: give the session `onnxruntime."
+            "SessionOptions()` on which `register_custom_ops_library(invnas.onnx_library())` was called."
+        )
     if "Image.open" in "".join(codes.values()):
         yield (
             "The lines with `Image.open` take images of 8 bits a channel: of 16 bits, floats or 32-bit integers "

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from invnas.errors import InvnasError
+from invnas.ops.onnx import register
 
 #: The format and its file.
 INT8, INT8_FILE = "int8", "model_int8.onnx"
@@ -127,6 +128,7 @@ def _session(file: Path) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
+    register(options)
     return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
 

@@ -11,7 +11,8 @@ from torch import nn
 
 from invnas.architecture import Architecture
 from invnas.errors import InvalidArchitecture, InvnasError, MissingExtra
-from invnas.export.graph import write_onnx, write_pt2
+from invnas.export.onnx_graph import write_onnx
+from invnas.export.program import write_pt2
 from invnas.head import Head
 from invnas.nn import build, fold
 

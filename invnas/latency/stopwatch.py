@@ -23,6 +23,7 @@ from invnas.latency.link import LOADS, Link, Lost, by_ssh, here
 from invnas.latency.settings import PACKAGES, Latency
 from invnas.measurement import SPREAD, Cost
 from invnas.objective import LATENCY
+from invnas.ops.onnx import library_path
 from invnas.zoo import small_resnet
 
 #: What is timed beside every network, and its image.
@@ -212,6 +213,12 @@ def _bench_of(latency: Latency, cores: Sequence[int]) -> Bench:
     return Elsewhere(latency, model_bytes(reference, latency.runtime, shape), shape, cores)
 
 
+def _library(latency: Latency) -> bytes:
+    """Return the kernels of invnas for onnxruntime, for this machine alone: another may have another processor."""
+    path = library_path() if latency.runtime == "onnxruntime" and latency.host is None else None
+    return Path(path).read_bytes() if path else b""
+
+
 class Elsewhere:
     """A runner in another process, here or on another host; one that is lost is started once more.
 
@@ -231,7 +238,8 @@ class Elsewhere:
         self._name = "this machine" if host is None else f"the host {host.name}"
         self._reach = here if host is None else by_ssh(host)
         facts = {"runtime": latency.runtime, "threads": latency.threads, "cores": list(cores), "shape": list(shape)}
-        self._opening = facts, reference, b""
+        library = _library(latency)
+        self._opening, self._by = (facts, reference, library), " and invnas" if library else ""
         self._link = self._opened()
 
     def _opened(self) -> Link:
@@ -253,7 +261,7 @@ class Elsewhere:
         except BadInput:
             link.close()
             raise
-        self.version, self.machine = str(found["version"]), str(found["machine"])
+        self.version, self.machine = str(found["version"]) + self._by, str(found["machine"])
         return link
 
     def alone(self) -> float:

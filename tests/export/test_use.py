@@ -222,12 +222,12 @@ def test_a_changed_preprocessing_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("size", "channels", "crop"), [((8, 8), 1, 1.0), ((16, 24), 3, 0.875), ((5, 3), 1, 0.3)])
 def test_the_onnx_file_prepares_as_pillow_does(tmp_path: Path, size: Any, channels: int, crop: float) -> None:
-    from invnas.export import graph
+    from invnas.export.onnx_graph import write_onnx
     from invnas.export.preprocess import used as known
 
     network = trained(DIGITS, (channels, *size), 10).eval()
     how = Preprocessing(size, channels, crop, (0.4,) * channels, (0.2,) * channels)
-    graph.write_onnx(network, torch.randn(3, channels, *size), tmp_path / "model.onnx")
+    write_onnx(network, torch.randn(3, channels, *size), tmp_path / "model.onnx")
     told = known((channels, *size), None, how)
     write_whole(tmp_path / "model.onnx", told, tmp_path / "whole.onnx")
     steps, parity = check_whole(tmp_path / "whole.onnx", network, told)

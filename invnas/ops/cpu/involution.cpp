@@ -8,6 +8,7 @@
 #include <exception>
 #include <vector>
 
+#include "isa.h"
 #include "shapes.h"
 
 #define INVNAS_ISA baseline
@@ -43,18 +44,6 @@ __attribute__((weak)) int omp_get_num_threads(void);
 
 namespace invnas {
 namespace {
-
-enum Isa { baseline_isa, avx2_isa, avx512_isa };
-
-Isa best_isa() {
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512bw"))
-        return avx512_isa;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return avx2_isa;
-#endif
-    return baseline_isa;
-}
 
 Isa chosen = best_isa();
 

@@ -1,0 +1,188 @@
+"""What an involution node is in operators of ONNX, for runtimes that know nothing of invnas.
+
+The form is chosen by the shape, from what onnxruntime took on one thread of a CPU with AVX-512. In milliseconds of one
+image, on maps of 64 x 56 x 56, 128 x 28 x 28, 256 x 14 x 14 and 512 x 7 x 7 with K = 7: a slice, a product and a sum
+for each tap 5.1, 2.8, 1.4 and 1.1; `_columns` 2.7, 1.6, 1.0 and 0.9; `_patches` 8.6, 4.4, 1.6 and 0.4. `DeformConv`
+with offsets of zero, patches by a convolution with an identity, and `Einsum` took longer than all of these.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from invnas.ops.geometry import Window
+
+#: Up to this many positions of a kernel a product of matrices for each of them is the fastest form.
+FEW_POSITIONS = 64
+
+#: Numbers of one image that a step of `_columns` may hold: 1 MB, what a second-level cache takes.
+STEP = 1 << 18
+
+
+#: Inputs of a node; those at the end and those in the middle that it does without are missing.
+INPUTS = ("input", "kernels", "scale", "bias", "span", "span_bias")
+
+#: Attributes of a node.
+ATTRIBUTES = ("kernel_size", "stride", "dilation", "padding", "groups", "low", "high")
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What the body of a node depends on.
+
+    Attributes:
+        window: The window.
+        groups: G.
+        channels: C.
+        size: (H, W) of the map.
+        bounds: (low, high) of the result where scale and bias are inputs of the node, or None.
+        hidden: Channels of the map that the kernels are made from within the node, or None.
+    """
+
+    window: Window
+    groups: int
+    channels: int
+    size: tuple[int, int]
+    bounds: tuple[float, float] | None = None
+    hidden: int | None = None
+
+    @property
+    def out(self) -> tuple[int, int]:
+        """(H', W') of the result."""
+        return self.window.out(self.size[0]), self.window.out(self.size[1])
+
+
+class _Steps:
+    """The nodes of a body as they are written down."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+
+    def __call__(self, operator: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
+        from onnx import helper
+
+        first = len(self.nodes)
+        names = [f"t{first}_{i}" if outputs > 1 else f"t{first}" for i in range(outputs)]
+        self.nodes.append(helper.make_node(operator, inputs, names, **attributes))
+        return names if outputs > 1 else names[0]
+
+    def ints(self, *values: int) -> str:
+        """Return a constant of one dimension, as a tensor: onnxruntime 1.23 does not see through `value_ints`."""
+        from onnx import TensorProto, helper
+
+        return self("Constant", value=helper.make_tensor("", TensorProto.INT64, [len(values)], values))
+
+    def split(self, value: str, axis: int, sizes: list[int]) -> list[str]:
+        """Return parts of a value; a single part is the value itself."""
+        if len(sizes) == 1:
+            return [value]
+        return self("Split", value, self.ints(*sizes), axis=axis, outputs=len(sizes))
+
+
+def body(name: str, geometry: Geometry, opset: int) -> Any:
+    """Return the function `invnas::name` as an onnx.FunctionProto.
+
+    Inputs are the map (B, C, H, W), the kernels (B, G * K * K, H', W') and, with bounds, scale and bias (C,).
+    Where the kernels are made within, the second input is the map (B, hidden, H', W') before their 1 x 1 convolution,
+    and its weights (G, hidden, K * K) and bias (G * K * K,) come last. The output is
+    clamp(involution * scale + bias, low, high): (B, C, H', W').
+    """
+    from onnx import helper
+
+    steps = _Steps()
+    height, width = geometry.out
+    form = _patches if height * width <= FEW_POSITIONS else _columns
+    result = form(steps, geometry, "kernels" if geometry.hidden is None else _spanned(steps, geometry))
+    if geometry.bounds is not None:
+        result = _finish(steps, result, geometry.bounds)
+    steps.nodes[-1].output[0] = "output"
+    inputs = INPUTS if geometry.hidden is not None else INPUTS[:4] if geometry.bounds is not None else INPUTS[:2]
+    imports = [helper.make_opsetid("", opset)]
+    return helper.make_function("invnas", name, inputs, ["output"], steps.nodes, imports, ATTRIBUTES)
+
+
+def _spanned(steps: _Steps, geometry: Geometry) -> str:
+    """Return the kernels: the 1 x 1 convolution whose weights stand by groups."""
+    weights = steps("Transpose", "span", perm=[0, 2, 1])
+    weights = steps("Reshape", weights, steps.ints(geometry.groups * geometry.window.taps, -1, 1, 1))
+    return steps("Conv", "kernels", weights, "span_bias", kernel_shape=[1, 1])
+
+
+def _padded(steps: _Steps, geometry: Geometry) -> str:
+    """Return the padded map by groups: (B, G, C / G, H + 2 p, W + 2 p)."""
+    p, groups, (height, width) = geometry.window.padding, geometry.groups, geometry.size
+    padded = steps("Pad", "input", steps.ints(0, 0, p, p, 0, 0, p, p)) if p else "input"
+    return steps("Reshape", padded, steps.ints(0, groups, geometry.channels // groups, height + 2 * p, width + 2 * p))
+
+
+def _patches(steps: _Steps, geometry: Geometry, kernels: str) -> str:
+    """Return for each position and group the kernel (1, K * K) times its patch (K * K, C / G), channels last."""
+    window, (height, width) = geometry.window, geometry.out
+    grouped = steps("Transpose", _padded(steps, geometry), perm=[0, 3, 4, 1, 2])
+    axes, strides, place = steps.ints(1, 2), steps.ints(window.stride, window.stride), steps.ints(4)
+    taps = []
+    for u, v in window.offsets():
+        rows, columns = window.span(u, height), window.span(v, width)
+        starts, ends = steps.ints(rows.start, columns.start), steps.ints(rows.stop, columns.stop)
+        taps.append(steps("Unsqueeze", steps("Slice", grouped, starts, ends, axes, strides), place))
+    patches = steps("Concat", *taps, axis=4)
+    kernels = steps("Reshape", kernels, steps.ints(0, geometry.groups, 1, window.taps, height, width))
+    kernels = steps("Transpose", kernels, perm=[0, 4, 5, 1, 2, 3])
+    pixels = steps("Reshape", steps("MatMul", kernels, patches), steps.ints(0, height, width, geometry.channels))
+    return steps("Transpose", pixels, perm=[0, 3, 1, 2])
+
+
+def _columns(steps: _Steps, geometry: Geometry, kernels: str) -> str:
+    """Return the taps of each column of the window at once, and sum the columns shifted.
+
+    The rows that the taps of a column meet are laid side by side once for all columns; instead of shifting that map
+    for each column, the kernels are shifted the other way, being C / G times smaller, and the sums are shifted back.
+    A few groups are done at a time, so that what one step hands to the next stays in the cache.
+    """
+    window, (height, width) = geometry.window, geometry.out
+    K, groups, channels = window.kernel_size, geometry.groups, geometry.channels // geometry.groups
+    padded = _padded(steps, geometry)
+    kernels = steps("Reshape", kernels, steps.ints(0, groups, 1, K, K, height, width))
+    room = channels * K * height * (geometry.size[1] + 2 * window.padding) // window.stride
+    most = max(1, STEP // room)
+    sizes = [min(most, groups - first) for first in range(0, groups, most)]
+    parts = zip(steps.split(padded, 1, sizes), steps.split(kernels, 1, sizes), strict=True)
+    sums = [_columns_of(steps, geometry, map, weights) for map, weights in parts]
+    whole = steps("Concat", *sums, axis=1) if len(sums) > 1 else sums[0]
+    return steps("Reshape", whole, steps.ints(0, geometry.channels, height, width))
+
+
+def _columns_of(steps: _Steps, geometry: Geometry, padded: str, kernels: str) -> str:
+    window, (height, width) = geometry.window, geometry.out
+    K, stride, dilation = window.kernel_size, window.stride, window.dilation
+    full = geometry.size[1] + 2 * window.padding
+    rows = steps.ints(*(u * dilation + y * stride for u in range(K) for y in range(height)))
+    rows = steps("Reshape", rows, steps.ints(K, height))
+    phases: dict[int, str] = {}  # by the columns' remainder by the stride
+    total = ""
+    for v, weights in enumerate(steps.split(kernels, 4, [1] * K)):
+        shift, phase = divmod(v * dilation, stride)
+        length = (full - phase + stride - 1) // stride
+        if phase not in phases:
+            cut = (steps.ints(phase), steps.ints(full), steps.ints(4), steps.ints(stride))
+            phases[phase] = steps("Gather", steps("Slice", padded, *cut) if stride > 1 else padded, rows, axis=3)
+        weights = steps("Squeeze", weights, steps.ints(4))
+        beside = (shift, length - shift - width)
+        if any(beside):
+            weights = steps("Pad", weights, steps.ints(0, 0, 0, 0, 0, beside[0], 0, 0, 0, 0, 0, beside[1]))
+        part = steps("ReduceSum", steps("Mul", phases[phase], weights), steps.ints(3), keepdims=0)
+        if any(beside):
+            part = steps("Slice", part, steps.ints(shift), steps.ints(shift + width), steps.ints(4))
+        total = steps("Add", total, part) if total else part
+    return total
+
+
+def _finish(steps: _Steps, result: str, bounds: tuple[float, float]) -> str:
+    column = steps.ints(-1, 1, 1)
+    result = steps("Mul", result, steps("Reshape", "scale", column))
+    result = steps("Add", result, steps("Reshape", "bias", column))
+    if bounds == (0.0, float("inf")):
+        return steps("Relu", result)
+    low, high = ("" if abs(bound) == float("inf") else steps("Constant", value_float=bound) for bound in bounds)
+    return steps("Clip", result, low, high) if low or high else result
