@@ -1,25 +1,27 @@
-"""RedNet-50 over ResNet-50, both folded, and each folded over unfolded: interleaved inferences in torch, medians.
+"""RedNet-50 over ResNet-50, both folded, and each folded over unfolded: interleaved inferences in torch.
 
     python benchmarks/folded.py [--repeats 15] [--batches 1,4] [--threads 1,2] [--size 224]
 
-Networks are channels_last, freed memory is kept by the process (see benchmarks/networks.py). A ratio is the median over
-the turns of the ratio within one turn, so that a neighbour who slows the machine for a while slows both sides; the
-quartiles beside it say how far to trust it. With one thread a second ratio is of the processor's own time, which a
-neighbour can lengthen only through the caches.
+Networks are channels_last, freed memory is kept by the process (benchmarks/networks.py). A ratio is the median over the
+turns of the ratio within one turn, with its quartiles: a neighbour who slows the machine for a while slows both sides,
+though not alike, as one network moves more memory for its sums. The load of the machine before each is recorded.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import os
 import platform
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from calm import keep_freed_memory
-from steps import Step, inference
+from torch import nn
 
 from invnas import zoo
 from invnas.nn import build, fold
@@ -32,46 +34,41 @@ RATIOS = {
     "folded over unfolded, rednet50": ("rednet50 folded", "rednet50"),
     "folded over unfolded, resnet50": ("resnet50 folded", "resnet50"),
 }
-Laps = dict[str, list[tuple[float, float]]]
+Laps = dict[str, list[float]]
 
 
-def laps(steps: dict[str, Step], repeats: int) -> Laps:
-    """Return wall and processor seconds of every step, in turns, after one turn to warm up."""
-    found: Laps = {name: [] for name in steps}
-    for lap in range(repeats + 1):
-        for name, step in steps.items():
-            start, used = time.perf_counter(), time.process_time()
-            step()
-            if lap:
-                found[name].append((time.perf_counter() - start, time.process_time() - used))
+def laps(networks: dict[str, nn.Module], images: torch.Tensor, repeats: int) -> Laps:
+    """Return the seconds of every inference, in turns, after one turn to warm up."""
+    found: Laps = {name: [] for name in networks}
+    with torch.inference_mode():
+        for lap in range(repeats + 1):
+            for name, network in networks.items():
+                start = time.perf_counter()
+                network(images)
+                if lap:
+                    found[name].append(time.perf_counter() - start)
     return found
 
 
-def quartiles(found: Laps, over: tuple[str, str], clock: int) -> dict[str, float]:
-    """Return median and quartiles of the ratio of two steps within one turn, by the wall's clock or the processor's."""
-    ratios = [a[clock] / b[clock] for a, b in zip(found[over[0]], found[over[1]], strict=True)]
-    low, middle, high = statistics.quantiles(ratios, n=4)
+def ratio(above: list[float], below: list[float]) -> dict[str, float]:
+    """Return how many times longer one network takes than another."""
+    low, middle, high = statistics.quantiles([a / b for a, b in zip(above, below, strict=True)], n=4)
     return {"median": middle, "lower quartile": low, "upper quartile": high}
 
 
-def measured(batch: int, threads: int, size: int, repeats: int) -> dict[str, object]:
-    """Return milliseconds and ratios at one batch size and number of threads."""
-    torch.set_num_threads(threads)
+def measured(batch: int, size: int, repeats: int) -> dict[str, dict[str, Any]]:
+    """Return milliseconds and ratios at one batch size."""
     torch.manual_seed(0)
-    shape, steps = (3, size, size), {}
+    shape, networks = (3, size, size), {}
     images = torch.randn(batch, *shape).contiguous(memory_format=torch.channels_last)
     for name in ("rednet50", "resnet50"):
-        network = build(zoo.by_name(name), shape, 1000)
-        steps[name], steps[f"{name} folded"] = inference(network, images), inference(fold(network), images)
-    found = laps(steps, repeats)
-    result: dict[str, object] = {
-        "ms": {name: 1000 * statistics.median(wall for wall, _ in times) for name, times in found.items()},
-        "ratios": {name: quartiles(found, over, 0) for name, over in RATIOS.items()},
+        networks[name] = build(zoo.by_name(name), shape, 1000).eval()
+        networks[f"{name} folded"] = fold(networks[name])
+    found = laps(networks, images, repeats)
+    return {
+        "median ms": {name: 1000 * statistics.median(times) for name, times in found.items()},
+        "ratios": {name: ratio(found[above], found[below]) for name, (above, below) in RATIOS.items()},
     }
-    if threads == 1:
-        result["processor ms"] = {name: 1000 * statistics.median(t for _, t in times) for name, times in found.items()}
-        result["ratios of processor time"] = {name: quartiles(found, over, 1) for name, over in RATIOS.items()}
-    return result
 
 
 def main() -> None:
@@ -85,7 +82,7 @@ def main() -> None:
     parser.add_argument("--threads", type=numbers, default=[1, 2])
     asked = parser.parse_args()
     keep_freed_memory()
-    result: dict[str, object] = {
+    result: dict[str, Any] = {
         "machine": processor(),
         "backend": backend_of("cpu"),
         "torch": torch.__version__,
@@ -93,16 +90,15 @@ def main() -> None:
         "repeats": asked.repeats,
         "size": asked.size,
     }
-    for threads in asked.threads:
-        for batch in asked.batches:
-            found = measured(batch, threads, asked.size, asked.repeats)
-            result[f"{threads} threads, batch {batch}"] = found
-            for kind in ("ratios", "ratios of processor time"):
-                for name, ratio in found.get(kind, {}).items():  # type: ignore[attr-defined]
-                    spread = f"{ratio['lower quartile']:.3f} to {ratio['upper quartile']:.3f}"
-                    where = f"{threads} threads, batch {batch}, {kind}"
-                    print(f"{where}: {name} {ratio['median']:.3f} ({spread})", flush=True)
-            (RESULTS / "folded.json").write_text(json.dumps(result, indent=2) + "\n")
+    for threads, batch in itertools.product(asked.threads, asked.batches):
+        torch.set_num_threads(threads)
+        before = os.getloadavg()[0]
+        found = measured(batch, asked.size, asked.repeats)
+        result[f"{threads} threads, batch {batch}"] = {"load before": before, **found}
+        for name, one in found["ratios"].items():
+            spread = f"{one['median']:.3f} ({one['lower quartile']:.3f} to {one['upper quartile']:.3f})"
+            print(f"{threads} threads, batch {batch}: {name} {spread}", flush=True)
+        (RESULTS / "folded.json").write_text(json.dumps(result, indent=2) + "\n")
 
 
 def processor() -> str:
