@@ -1,6 +1,7 @@
 """Samplers at equal trials on the digits space, every architecture really trained: the end-to-end comparison.
 
 Usage: python benchmarks/samplers.py [--seeds 5] [--trials 60] [--epochs 6] [--processes 2] [--cache runs/sampler-cache]
+                                     [--samplers known-cost,tpe,random]
 
 A search sees the training of its own seed; the front that it chose after each trial is worth what a training of the
 same architecture with a seed that no search has found (`scored`). The box is fixed: top-1 from chance to 99 %,
@@ -39,6 +40,7 @@ from invnas.shipped import find
 from invnas.space_check import ends_of
 
 RESULTS = Path(__file__).parent / "results" / "samplers.json"
+#: The first is compared with each other.
 SAMPLERS = ("known-cost", "tpe", "random")
 #: What no search has as its seed: that of the trainings which score.
 OTHER = 1_000
@@ -128,6 +130,7 @@ def main() -> None:
     for name, default in (("seeds", 5), ("trials", 60), ("epochs", 6), ("processes", 2)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--cache", default="runs/sampler-cache")
+    parser.add_argument("--samplers", type=lambda text: text.split(","), default=SAMPLERS)
     asked = parser.parse_args()
     Path(asked.cache).mkdir(parents=True, exist_ok=True)
     recipe = Recipe(epochs=asked.epochs, learning_rate=0.3, threads=1)
@@ -135,20 +138,20 @@ def main() -> None:
     jobs = [
         (Experiment(data=data, recipe=recipe, trials=asked.trials, sampler=sampler, seed=seed), asked.cache)
         for seed in range(asked.seeds)
-        for sampler in SAMPLERS
+        for sampler in asked.samplers
     ]
-    done: dict[str, list[list[float]]] = {name: [] for name in SAMPLERS}
+    done: dict[str, list[list[float]]] = {name: [] for name in asked.samplers}
     with ProcessPoolExecutor(asked.processes, mp_context=get_context("spawn")) as pool:
         for sampler, seed, curve in pool.map(run, jobs):
             done[sampler].append(curve)
             print(f"{sampler}, seed {seed}: {curve[-1]:.4f}", flush=True)
     curves = {name: Curves(np.array(found)) for name, found in done.items()}
-    ours = curves[SAMPLERS[0]]
+    ours = curves[asked.samplers[0]]
     table: dict[str, Any] = {}
     for name, one in curves.items():
         last = one.values[:, -1]
         table[name] = {"hypervolume": last.tolist(), "mean": one.mean.round(5).tolist(), "sd": float(last.std(ddof=1))}
-        times = "" if one is ours else f"{SAMPLERS[0]} needs {ours.times_fewer(one)} times fewer trials for it"
+        times = "" if one is ours else f"{asked.samplers[0]} needs {ours.times_fewer(one)} times fewer trials for it"
         print(f"{name:<12}{last.mean():.4f} ± {last.std(ddof=1):.4f}  {times}")
         if one is not ours:
             table[name]["times_fewer"] = vars(ours.times_fewer(one))
