@@ -2,9 +2,9 @@
 
     python benchmarks/invbench/latency.py rows.jsonl onnx/ latency.jsonl [--rounds 5] [--export-only]
 
-Networks are exported once, into a folder. Then the clock runs over all of them in rounds, each in an order of its own,
-and the smallest median is kept: what else the machine does slows some rounds, not all. Weights are random: they do not
-count.
+Networks are folded and exported once, into a folder; involution runs in the library of invnas. Then the clock runs
+over all of them in rounds, each in an order of its own, and the smallest median is kept: what else the machine does
+slows some rounds, not all. Weights are random: they do not count.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from make import EPOCHS, read
 
 from invnas.export.onnx_graph import write_onnx
 from invnas.nn import build
+from invnas.nn.folding import fold
+from invnas.ops.onnx import onnx_library
 
 #: Passes of a round, and those before it that do not count.
 PASSES, WARM_UP = 30, 5
@@ -40,7 +42,7 @@ def export(rows: list[dict[str, Any]], folder: Path) -> list[str]:
                 torch.manual_seed(0)
                 network = build(make._space().architecture(row["decisions"]), SHAPE, 10).eval()
                 part = path.with_suffix(".part")
-                write_onnx(network, torch.randn(3, *SHAPE), part)  # traced for any batch
+                write_onnx(fold(network), torch.randn(3, *SHAPE), part)  # traced for any batch
                 part.rename(path)
             found.append(row["fingerprint"])
     return found
@@ -53,6 +55,7 @@ def milliseconds(path: Path) -> float:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.register_custom_ops_library(onnx_library())
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     given = {session.get_inputs()[0].name: np.zeros((1, *SHAPE), np.float32)}
     times = []
