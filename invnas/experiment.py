@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from invnas.caps import Caps
 from invnas.errors import BadInput
-from invnas.latency.settings import Latency
+from invnas.latency.settings import Latency, check_reserved
 from invnas.measurement import BASELINES, Phase
 from invnas.objective import LATENCY, Objective, by_name
 from invnas.settings import COUNT, settle
@@ -218,7 +218,7 @@ class Experiment:
                     "is known only after it was measured"
                 )
         self._check_engine()
-        self._check_reserved()
+        check_reserved(self.reserve_cores, self.latency, self.metered, self.engine)
 
     def _check_engine(self) -> None:
         _ = self.rungs  # an unknown stopper is refused here
@@ -236,24 +236,6 @@ class Experiment:
             for name in ("address", "gpus_per_trial", "cpus_per_trial", "storage"):
                 if getattr(self, name) is not None:
                     raise BadInput(f"`{name}` is for Ray: it needs --engine ray")
-
-    def _check_reserved(self) -> None:
-        if self.reserve_cores < 0:
-            raise BadInput(f"`reserve_cores` must not be negative, but got {self.reserve_cores}")
-        if not self.reserve_cores:
-            return
-        if self.engine != "local":
-            raise BadInput("`reserve_cores` is for trainings on this machine: it needs --engine local")
-        if not self.metered or self.latency.host is not None:
-            raise BadInput(
-                "`reserve_cores` is for latencies that are measured on this machine: it needs the objective latency_ms "
-                "or a cap max_latency_ms, and latency.on local"
-            )
-        if self.latency.threads > self.reserve_cores:
-            raise BadInput(
-                f"`latency.threads` must be at most the cores reserved for it, {self.reserve_cores}, but got "
-                f"{self.latency.threads}"
-            )
 
     @property
     def metered(self) -> bool:
@@ -290,13 +272,7 @@ class Experiment:
     def axes(self) -> tuple[Objective, ...]:
         """The objectives as values."""
         found = by_name(self.objectives, objectives_of(self.what))
-        return tuple(self.latency_axis if axis == LATENCY else axis for axis in found)
-
-    @property
-    def latency_axis(self) -> Objective:
-        """The latency as a value whose title says what it is a latency of."""
-        images = "one image" if self.latency.batch == 1 else "a batch"
-        return replace(LATENCY, title=f"Latency of {images}, {self.latency.words}")
+        return tuple(self.latency.axis if axis == LATENCY else axis for axis in found)
 
     @property
     def caps(self) -> Caps:

@@ -39,6 +39,10 @@ class Metering:
         space: Where is searched.
         price: What is counted of an architecture.
         tables: What of it takes time.
+
+    Attributes:
+        predictor: What foretells latencies; None before `calibrate`, and where too few networks can be timed.
+        timed: What it was fitted to, the table of each network with its milliseconds.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class Metering:
     ) -> None:
         self._stopwatch, self._space, self._counted, self._tables = stopwatch, space, price, tables
         self.predictor: Predictor | None = None
+        self.timed: list[tuple[np.ndarray, float]] = []
 
     def calibrate(self, quiet: bool) -> None:
         """Time the networks that tell most of the space, the same for each run on it, and say how well that foretells.
@@ -58,23 +63,22 @@ class Metering:
         """
         drawn = self._drawn()
         every = np.array([self._tables(one) for one in drawn])
-        tables, times, refused = list[np.ndarray](), list[float](), ""
+        refused, self.timed = "", []
         words = self._stopwatch.latency.words
         chosen = telling(every, CALIBRATION) if len(drawn) else []
         with ProgressBar(f"latency, {words}", len(chosen), quiet=quiet) as bar:
             for place in chosen:
                 try:
-                    times.append(self._stopwatch(drawn[place]).ms)
-                    tables.append(every[place])
+                    self.timed.append((every[place], self._stopwatch(drawn[place]).ms))
                 except InvalidArchitecture as error:
                     refused = str(error)
-                bar.step(f"{times[-1]:.3g} ms" if times else refused)
-        if refused and not times:
+                bar.step(f"{self.timed[-1][1]:.3g} ms" if self.timed else refused)
+        if refused and not self.timed:
             raise BadInput(f"no architecture of the space {self._space.name} has a latency ({words}): {refused}")
-        if len(times) >= LEAST:
-            self.predictor = fitted(np.array(tables), times)
+        if len(self.timed) >= LEAST:
+            self.predictor = fitted(np.array([row for row, _ in self.timed]), [ms for _, ms in self.timed])
             if not quiet:
-                said = f"{100 * self.predictor.error:.1f} % (each of {len(times)} networks by the others)"
+                said = f"{100 * self.predictor.error:.1f} % (each of {len(self.timed)} networks by the others)"
                 print(f"latency ({self._stopwatch.words}) is foretold to {said}", file=sys.stderr)
 
     def _drawn(self) -> list[Architecture]:

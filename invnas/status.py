@@ -43,6 +43,7 @@ class Status:
             where there are any.
         waiting: How many running trials of a phase have not been begun by the process that is at it: references and
             further seeds are recorded before the first of them is trained.
+        latency: What its latencies are latencies of, such as "onnxruntime, 1 thread"; empty where it has none.
         note: Why less is known than could be; empty otherwise.
     """
 
@@ -59,6 +60,7 @@ class Status:
     believed: bool = False
     others: Mapping[Phase, dict[State, int]] = field(default_factory=dict)
     waiting: Mapping[Phase, int] = field(default_factory=dict)
+    latency: str = ""
     note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -90,6 +92,7 @@ class Status:
             "epochs_per_hour": None if standing is None else standing.epochs_per_hour,
             "finish": None if finish is None else datetime.fromtimestamp(finish, UTC).isoformat(timespec="seconds"),
             "seconds_left": None if finish is None else round(max(finish - time.time(), 0.0), 1),
+            "latency": self.latency or None,
             "note": self.note,
         }
 
@@ -110,6 +113,8 @@ class Status:
         plural = "" if self.front == 1 else "s"
         measured = f" ({self.observed_front} as measured)" if self.believed else ""
         yield f"front: {self.front} architecture{plural}{measured}, hypervolume {self.hypervolume:.3f}"
+        if self.latency:
+            yield f"latency: {self.latency}"
         if standing is not None and standing.pace:
             yield standing.pace
         if standing is not None and standing.finish is not None:
@@ -197,5 +202,6 @@ def status_of(run: Run) -> Status:
         believed=belief.known,
         others={phase: _states(run.trials(phase)) for phase in PHASES if phase in told},
         waiting=Counter(trial.phase for trial in waiting),
+        latency=experiment.latency.words if experiment.metered else "",
         note=note,
     )

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import csv
+import json
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -192,3 +194,24 @@ def test_what_asks_for_no_latency_needs_nothing() -> None:
 
     with metering_of(Experiment(), DIGITS, "", DataFacts.__new__(DataFacts)) as metering:
         assert metering is None
+
+
+def test_status_tables_and_files_name_what_it_is_a_latency_of(
+    metering: Metering, tmp_path: Path, call: Callable[..., tuple[int, str, str]]
+) -> None:
+    latency = Latency("onnxruntime", 2)
+    run = make_run(tmp_path, "digits", objectives=("top1", "latency_ms"), trials=3, latency=latency)
+    with run.locked():
+        go(run, CheapEngine(), price=metering.price, meter=metering.meter(None))
+    assert "latency: onnxruntime, 2 threads\n" in call("status", run.folder)[1]
+    assert json.loads(call("status", run.folder, "--json")[1])["latency"] == "onnxruntime, 2 threads"
+    code, out, _ = call("report", run.folder, "--trust", "no")
+    assert code == 0
+    assert "Latency is that of the folded network in onnxruntime, 2 threads, in milliseconds." in out
+    with (run.folder / "report" / "trials.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["latency_where"] for row in rows} == {"onnxruntime, 2 threads"}
+    assert [float(row["latency_ms"]) for row in rows] == [trial.cost["latency_ms"] for trial in run.trials()]
+    assert all(float(row["latency_spread_ms"]) == pytest.approx(0.5) for row in rows)
+    page = (run.folder / "report" / "index.html").read_text()
+    assert "Latency of one image, onnxruntime, 2 threads (ms)" in page

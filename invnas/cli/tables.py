@@ -72,6 +72,7 @@ def run_facts(run: Run) -> dict[str, Any]:
         "run": str(run.folder),
         "space": {"name": run.space.name, "size": run.space.size} if run.trusted else {"name": run.experiment.space},
         "objectives": list(run.experiment.objectives),
+        "latency": asdict(run.experiment.latency) if run.experiment.metered else None,
         "trials": {state: states.count(state) for state in ("complete", "stopped", "failed", "running")},
         "front": [_trial_facts(run, trial) for trial in front],
         "observed_front": [trial.number for trial in run.front(observed=True)],
@@ -129,6 +130,8 @@ def print_front(run: Run) -> None:
         print(f"By what single trainings measured, the front would be trials {measured}.")
     if said := verdict_of(run):
         print(said)
+    if run.experiment.metered:
+        print(f"Latency is that of the folded network in {run.experiment.latency.words}, in milliseconds.")
     print(f"{MAC_CONVENTION}.")
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from invnas.errors import BadInput
+from invnas.objective import LATENCY, Objective
 from invnas.settings import settle
 
 #: The packages of each runtime, of which the first one runs a network and names the version, and the extra they are in.
@@ -97,3 +98,35 @@ class Latency:
         threads = f"{self.runtime}, {self.threads} thread{'s' * (self.threads > 1)}"
         images = f", batch {self.batch}" if self.batch > 1 else ""
         return f"{threads}{images}{'' if self.host is None else f', on {self.host.name}'}"
+
+    @property
+    def axis(self) -> Objective:
+        """The objective, with a title that says what it is a latency of."""
+        images = "one image" if self.batch == 1 else "a batch"
+        return replace(LATENCY, title=f"Latency of {images}, {self.words}")
+
+
+def check_reserved(cores: int, latency: Latency, metered: bool, engine: str) -> None:
+    """Raise BadInput if so many cores cannot be kept free for measuring.
+
+    Args:
+        cores: How many.
+        latency: Where a latency is measured.
+        metered: Whether one is.
+        engine: Who trains.
+    """
+    if cores < 0:
+        raise BadInput(f"`reserve_cores` must not be negative, but got {cores}")
+    if not cores:
+        return
+    if engine != "local":
+        raise BadInput("`reserve_cores` is for trainings on this machine: it needs --engine local")
+    if not metered or latency.host is not None:
+        raise BadInput(
+            "`reserve_cores` is for latencies that are measured on this machine: it needs the objective latency_ms or "
+            "a cap max_latency_ms, and latency.on local"
+        )
+    if latency.threads > cores:
+        raise BadInput(
+            f"`latency.threads` must be at most the cores reserved for it, {cores}, but got {latency.threads}"
+        )

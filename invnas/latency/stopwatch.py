@@ -114,6 +114,11 @@ class Stopwatch:
         return self._bench.version
 
     @property
+    def machine(self) -> str:
+        """What computes there."""
+        return self._bench.machine
+
+    @property
     def words(self) -> str:
         """The runtime with its version, the threads and the machine."""
         return self.latency.words.replace(self.latency.runtime, f"{self.latency.runtime} {self.version}")
@@ -168,6 +173,11 @@ class Stopwatch:
                 self._mine.put(key, found)
         self._weigh_reference(undisturbed)
         return self._timing(found)
+
+    def again(self, architecture: Architecture) -> Timing:
+        """Return what an architecture takes when it is timed once more; what is known stays as it is."""
+        self._weigh_reference(nullcontext)
+        return self._timing(self._timed(architecture, nullcontext))
 
     def _timed(self, architecture: Architecture, quiet: Callable[[], AbstractContextManager[None]]) -> dict[str, float]:
         network = inference_network(architecture, self._shape, self._head)

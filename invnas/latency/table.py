@@ -26,13 +26,14 @@ Shape = tuple[int, ...]
 
 #: The columns of a table.
 COLUMNS = (
-    "network", "nodes", "pointwise_macs", "pointwise_small_macs", "dense_macs", "dense_small_macs", "grouped_macs",
-    "grouped_nodes", "depthwise_macs", "involutions", "involution_macs", "involution_kernels", "attentions",
-    "attention_macs", "other_macs", "map_bytes", "weight_bytes",
+    "network", "nodes", "pointwise_macs", "pointwise_padded", "dense_macs", "dense_padded", "thin_macs", "grouped_macs",
+    "grouped_columns", "grouped_columns_unfilled", "depthwise_macs", "involutions", "involution_macs",
+    "involution_kernels", "span_macs", "averaged", "attentions", "attention_macs", "other_macs", "map_bytes",
+    "weight_bytes",
 )  # fmt: skip
 _AT = {name: place for place, name in enumerate(COLUMNS)}
-#: Positions of a map below which a convolution leaves a part of the processor idle.
-_SMALL = 128
+#: Channels that a processor computes at once: what is fewer is filled up.
+_LANES = 16
 
 
 def tabulator(input_shape: tuple[int, int, int], head: Head | int) -> Callable[[Architecture], np.ndarray]:
@@ -114,31 +115,44 @@ def _of_piece(piece: Piece, shape: Shape) -> tuple[np.ndarray, Shape]:
     positions, channels = math.prod(after[1:]), after[0]
     match value:
         case Involution():
-            local = float(channels * value.kernel_size**2 * positions)
-            kernels = float(channels // value.group_channels * value.kernel_size**2 * positions)
-            made = _convolution(macs - local, 1, 1, positions)
-            return found + made + _zeros(
-                involutions=1, involution_macs=local, involution_kernels=kernels, nodes=2
-            ), after  # fmt: skip
+            found = found + _zeros(averaged=math.prod(shape) if piece.stride > 1 else 0)
+            return found + _involution(value, macs, channels, positions), after
         case LocalAttention():
-            local = float(channels * value.kernel_size**2 * positions)
-            made = _convolution(macs - 2 * local, 1, 1, positions)
-            return found + made + _zeros(attentions=1, attention_macs=2 * local, nodes=4), after
+            products = 2.0 * channels * value.kernel_size**2 * positions
+            made = _convolution(macs - products, 1, channels, channels, positions)
+            found = found + _zeros(averaged=math.prod(shape) if piece.stride > 1 else 0)
+            return found + made + _zeros(attentions=1, attention_macs=products, nodes=4), after
         case DepthwiseConvolution():
-            return found + _convolution(macs, value.kernel_size, channels, positions, channels), after
+            return found + _zeros(depthwise_macs=macs), after
         case Convolution():
-            return found + _convolution(macs, value.kernel_size, value.groups, positions, channels), after
-    if piece.role == "spatial" or piece.role == "gate":
+            if value.groups == 1:
+                return found + _convolution(macs, value.kernel_size, channels, channels, positions), after
+            columns = float(channels * value.kernel_size**2 * positions)  # what a product of matrices is made of
+            thin = columns if channels // value.groups < _LANES else 0.0
+            return found + _zeros(grouped_macs=macs, grouped_columns=columns, grouped_columns_unfilled=thin), after
+    if piece.role in ("spatial", "gate"):
         return found + _zeros(other_macs=macs, nodes=4 * (piece.role == "gate")), after
-    return found + _convolution(macs, piece.kernel_size, 1, positions), after
+    return found + _convolution(macs, piece.kernel_size, shape[0], channels, positions), after
 
 
-def _convolution(macs: float, kernel_size: int, groups: int, positions: int, channels: int = 0) -> np.ndarray:
-    if groups > 1 and groups == channels:
-        return _zeros(depthwise_macs=macs)
-    if groups > 1:
-        return _zeros(grouped_macs=macs, grouped_nodes=1)
-    small = macs if positions < _SMALL else 0.0
+def _involution(value: Involution, macs: float, channels: int, positions: int) -> np.ndarray:
+    kernels = float(channels // value.group_channels * value.kernel_size**2 * positions)
+    local = float(channels * value.kernel_size**2 * positions)
+    hidden = channels // value.reduction_ratio if value.reduction_ratio else channels
+    span = kernels * hidden
+    found = _zeros(involutions=1, involution_macs=local, involution_kernels=kernels, span_macs=span, nodes=2)
+    reduce = macs - local - span
+    return found + _convolution(reduce, value.patch_size, channels, hidden, positions) if reduce else found
+
+
+def _convolution(macs: float, kernel_size: int, entering: int, leaving: int, positions: int) -> np.ndarray:
+    if entering < _LANES // 2:
+        return _zeros(thin_macs=macs)
+    full = macs * _filled(entering) / entering * _filled(leaving) / leaving
     if kernel_size == 1:
-        return _zeros(pointwise_macs=macs, pointwise_small_macs=small)
-    return _zeros(dense_macs=macs, dense_small_macs=small)
+        return _zeros(pointwise_macs=macs, pointwise_padded=full)
+    return _zeros(dense_macs=macs, dense_padded=full)
+
+
+def _filled(channels: int) -> int:
+    return -(-channels // _LANES) * _LANES

@@ -7,27 +7,28 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from invnas.measurement import PHASES, Trial
-from invnas.objective import COSTS
+from invnas.measurement import PHASES, SPREAD, Trial
+from invnas.objective import COSTS, LATENCY
 from invnas.report.collect import ReportData
 from invnas.report.point import Point
 
 #: What stands behind the name of a learned objective: what is believed of it, and the 95 % band of that mean.
 _ENDS = ("_believed", "_low", "_high")
-_COSTS = tuple(cost.name for cost in COSTS)
+_COSTS = (*(cost.name for cost in COSTS), SPREAD)
 
 
 def write(data: ReportData, folder: Path) -> None:
     """Write front.csv (the front as believed, by FLOPs) and trials.csv (every finished trial by number)."""
     observed = {point.number for point in data.observed_front}
     cheapest_first = sorted(data.front, key=lambda point: (point.trial.cost.macs, point.number))
-    _write(folder / "front.csv", _columns(data), (_point(point, observed) for point in cheapest_first))
+    where = {"latency_where": data.experiment.latency.words}
+    _write(folder / "front.csv", _columns(data), (_point(point, observed) for point in cheapest_first), where)
     rows = [
         *(_point(point, observed) for point in data.drawn),
         *map(_stopped, data.stopped),
         *map(_failed, data.failed),
     ]
-    _write(folder / "trials.csv", _columns(data), sorted(rows, key=lambda row: row["trial"]))
+    _write(folder / "trials.csv", _columns(data), sorted(rows, key=lambda row: row["trial"]), where)
 
 
 def _columns(data: ReportData) -> tuple[str, ...]:
@@ -36,17 +37,17 @@ def _columns(data: ReportData) -> tuple[str, ...]:
     believed = (f"{axis.name}{end}" for axis in data.belief.objectives for end in _ENDS)
     return (
         "trial", "found_by", "state", "kind", "on_front", "on_observed_front", *tested, *learned, *believed, "seeds",
-        *_COSTS, "epochs", "planned_epochs",
+        *_COSTS, "latency_where", "epochs", "planned_epochs",
         "train_seconds", "micro_batches", "continues", "backend", "device", "host", "fingerprint",
         "reason", "architecture",
     )  # fmt: skip
 
 
-def _write(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
+def _write(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]], where: dict[str, str]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({**row, **where} if LATENCY.name in row else row for row in rows)
 
 
 def _point(point: Point, observed: set[int]) -> dict[str, Any]:
