@@ -38,8 +38,8 @@ class Replaced(TorchFunctionMode):
         return self._by.get(getattr(func, "overloadpacket", func), func)(*args, **(kwargs or {}))
 
 
-def write_pt2(network: nn.Module, images: Tensor, path: Path) -> None:
-    """Write a torch.export program that needs torch alone."""
+def write_pt2(network: nn.Module, images: Tensor, path: Path, *, any_batch: bool = True) -> None:
+    """Write a torch.export program that needs torch alone, for any batch size or for that of the images."""
     ops = torch.ops.invnas
     plain: dict[Any, Callable[..., Tensor]] = {
         ops.involution2d: _taps,
@@ -47,7 +47,7 @@ def write_pt2(network: nn.Module, images: Tensor, path: Path) -> None:
         ops.involution2d_grad_kernels: _products,
     }
     with Replaced(plain):
-        program = trace(network, images)
+        program = trace(network, images, any_batch=any_batch)
     with quiet():
         torch.export.save(program, path)
 
@@ -59,13 +59,13 @@ def run_pt2(path: Path, images: list[Tensor]) -> list[Tensor]:
         return [module(batch) for batch in images]
 
 
-def trace(network: nn.Module, images: Tensor) -> torch.export.ExportedProgram:
-    """Return the program of a network for any batch size, of at least two images.
+def trace(network: nn.Module, images: Tensor, *, any_batch: bool = True) -> torch.export.ExportedProgram:
+    """Return the program of a network for any batch size, of at least two images; or for theirs alone, sooner.
 
     Raises:
         InvnasError: If the network cannot be traced.
     """
-    shapes = ({0: torch.export.Dim("batch", min=1)},)
+    shapes = ({0: torch.export.Dim("batch", min=1)},) if any_batch else None
     try:
         with torch.no_grad(), quiet():
             program = torch.export.export(network, (images,), dynamic_shapes=shapes, strict=False)

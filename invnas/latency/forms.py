@@ -38,11 +38,10 @@ def model_bytes(network: nn.Module, runtime: str, shape: Sequence[int]) -> bytes
         InvalidArchitecture: If it cannot become such a file, with the reason.
     """
     write = {"onnxruntime": write_onnx, "torch": write_pt2, "executorch": _write_pte}[runtime]
-    images = torch.zeros(max(shape[0], 2), *shape[1:])  # what is traced with one image is for one alone
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.onnx" if runtime == "onnxruntime" else "model.pt2")
         try:
-            write(network, images if runtime != "executorch" else images[: shape[0]], path)
+            write(network, torch.zeros(*shape), path, any_batch=False)  # any batch would take twice as long
         except MissingExtra:
             raise
         except InvnasError as error:
@@ -50,13 +49,13 @@ def model_bytes(network: nn.Module, runtime: str, shape: Sequence[int]) -> bytes
         return path.read_bytes()
 
 
-def _write_pte(network: nn.Module, images: torch.Tensor, path: Path) -> None:
+def _write_pte(network: nn.Module, images: torch.Tensor, path: Path, *, any_batch: bool) -> None:
     try:
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
     except ImportError:
         raise MissingExtra("executorch", "executorch") from None
-    write_pt2(network, images, path)
+    write_pt2(network, images, path, any_batch=any_batch)
     program = torch.export.load(path)
     lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch()
     path.write_bytes(lowered.buffer)

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from invnas.latency.runner import Pass, alone_ms, clock_of, machine, timed
+from invnas.ops import backend_of
 
 _T = TypeVar("_T")
 
@@ -29,10 +30,11 @@ class InTorch:
     Attributes:
         version: That of torch.
         machine: What computes here.
+        kernels: Who computes involution.
     """
 
     def __init__(self, threads: int, reference: nn.Module, shape: Sequence[int], cores: Sequence[int] = ()) -> None:
-        self.version, self.machine = str(torch.__version__), machine()
+        self.version, self.machine, self.kernels = str(torch.__version__), machine(), str(backend_of("cpu"))
         self._threads, self._cores, self._clock = threads, tuple(cores), clock_of(threads, time.thread_time)
         self._reference = _pass(reference, shape)
 

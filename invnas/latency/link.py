@@ -65,6 +65,9 @@ class Link:
         reach: How to reach it.
         name: What its machine is called in sentences.
 
+    Attributes:
+        greeting: What the runner says first: system and processor.
+
     Raises:
         BadInput: If nobody answers within `ANSWERS` seconds.
     """
@@ -84,7 +87,7 @@ class Link:
         text = Path(__file__).with_name("runner.py").read_bytes()
         try:
             self._send(b"%d\n%s" % (len(text), text))
-            self._answer(ANSWERS)
+            self.greeting = self._answer(ANSWERS)
         except Lost as lost:
             self.close()
             raise BadInput(f"`latency.on`: {lost}") from None

@@ -14,16 +14,15 @@ from torch import nn
 
 from invnas import __version__
 from invnas.architecture import Architecture
-from invnas.errors import BadInput, InvalidArchitecture, InvnasError, MissingExtra, out_of_memory
+from invnas.errors import InvnasError, MissingExtra, out_of_memory
 from invnas.head import Head, as_head
 from invnas.latency.cache import Cache, cache_folder
+from invnas.latency.elsewhere import Elsewhere
 from invnas.latency.forms import Shape, inference_network, model_bytes
 from invnas.latency.in_torch import InTorch
-from invnas.latency.link import LOADS, Link, Lost, by_ssh, here
 from invnas.latency.settings import PACKAGES, Latency
 from invnas.measurement import SPREAD, Cost
 from invnas.objective import LATENCY
-from invnas.ops.onnx import library_path
 from invnas.zoo import small_resnet
 
 #: What is timed beside every network, and its image.
@@ -56,6 +55,7 @@ class Bench(Protocol):
 
     version: str
     machine: str
+    kernels: str
 
     def alone(self) -> float:
         """Return the milliseconds of the reference."""
@@ -94,7 +94,7 @@ class Stopwatch:
         self._bench: Bench = _bench_of(latency, self._cores)
         self._where = {
             "format": _FORMAT, "invnas": __version__, "runtime": latency.runtime, "version": self._bench.version,
-            "threads": latency.threads, "machine": self._bench.machine,
+            "threads": latency.threads, "machine": self._bench.machine, "kernels": self._bench.kernels,
         }  # fmt: skip
         self._what = {
             **self._where, "batch": latency.batch, "input_shape": list(input_shape), "head": repr(self._head),
@@ -221,82 +221,3 @@ def _bench_of(latency: Latency, cores: Sequence[int]) -> Bench:
     if latency.runtime == "torch" and latency.host is None:
         return InTorch(latency.threads, reference, shape, cores)
     return Elsewhere(latency, model_bytes(reference, latency.runtime, shape), shape, cores)
-
-
-def _library(latency: Latency) -> bytes:
-    """Return the kernels of invnas for onnxruntime, for this machine alone: another may have another processor."""
-    path = library_path() if latency.runtime == "onnxruntime" and latency.host is None else None
-    return Path(path).read_bytes() if path else b""
-
-
-class Elsewhere:
-    """A runner in another process, here or on another host; one that is lost is started once more.
-
-    Args:
-        latency: Where and how.
-        reference: The file of the reference.
-        shape: (batch, channels, height, width) of its images.
-        cores: Cores to be bound to.
-
-    Raises:
-        BadInput: If the host does not answer, or the runtime is missing there.
-    """
-
-    def __init__(self, latency: Latency, reference: bytes, shape: Sequence[int], cores: Sequence[int]) -> None:
-        self._latency = latency
-        host = latency.host
-        self._name = "this machine" if host is None else f"the host {host.name}"
-        self._reach = here if host is None else by_ssh(host)
-        facts = {"runtime": latency.runtime, "threads": latency.threads, "cores": list(cores), "shape": list(shape)}
-        library = _library(latency)
-        self._opening, self._by = (facts, reference, library), " and invnas" if library else ""
-        self._link = self._opened()
-
-    def _opened(self) -> Link:
-        link = Link(self._reach, self._name)
-        try:
-            facts, *given = self._opening
-            found = link.ask("open", facts, *given, seconds=LOADS)
-            if "missing" in found:
-                python = "this Python" if self._latency.host is None else self._latency.host.python
-                raise BadInput(
-                    f"`latency.runtime`: {self._latency.runtime} cannot be used on {self._name}: {python} there has no "
-                    f"package '{found['missing']}'; install it there, or name another Python: ssh://host/path/of/python"
-                )
-            if "error" in found:
-                raise BadInput(f"`latency`: {self._latency.runtime} on {self._name} fails: {found['error']}")
-        except Lost as lost:
-            link.close()
-            raise BadInput(f"`latency.on`: {lost}") from None
-        except BadInput:
-            link.close()
-            raise
-        self.version, self.machine = str(found["version"]) + self._by, str(found["machine"])
-        return link
-
-    def alone(self) -> float:
-        """Return the milliseconds of the reference."""
-        return float(self._asked("alone", {})["reference_ms"])
-
-    def time(self, network: Any, shape: Sequence[int], seconds: float) -> Mapping[str, float]:
-        """Return ratio, low and high of the file of a network."""
-        found = self._asked("time", {"shape": list(shape), "seconds": seconds}, network)
-        if "error" in found:
-            raise InvalidArchitecture(f"{self._latency.runtime} cannot run it: {found['error']}")
-        return found
-
-    def close(self) -> None:
-        """End the runner."""
-        self._link.close()
-
-    def _asked(self, do: str, facts: Mapping[str, Any], *given: bytes) -> dict[str, Any]:
-        try:
-            return self._link.ask(do, facts, *given)
-        except Lost:
-            self._link.close()
-        try:
-            self._link = self._opened()
-            return self._link.ask(do, facts, *given)
-        except (BadInput, Lost) as error:
-            said = str(error).removeprefix("`latency.on`: ")
-            raise InvnasError(f"no latency could be measured: {said}") from None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import socket
 import subprocess
@@ -14,9 +15,11 @@ import pytest
 
 from invnas.errors import BadInput, InvnasError
 from invnas.latency import link
+from invnas.latency.elsewhere import Elsewhere
 from invnas.latency.link import Link, Lost, here
 from invnas.latency.settings import Latency
-from invnas.latency.stopwatch import REFERENCE, Elsewhere, Stopwatch
+from invnas.latency.stopwatch import REFERENCE, Stopwatch
+from invnas.ops.onnx import library_path
 
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 pytest.importorskip("onnxscript", reason="onnxscript is not installed")
@@ -55,6 +58,23 @@ def test_a_runner_loads_times_and_goes_on_after_what_it_cannot_run(linked: Link,
     found = linked.ask("time", {"shape": SHAPE, "seconds": 0}, model)
     assert 0.2 < found["ratio"] < 5
     assert found["low"] <= found["ratio"] <= found["high"]
+
+
+def test_a_library_that_the_runtime_does_not_take_is_done_without(linked: Link, model: bytes) -> None:
+    assert linked.greeting == {"system": platform.system(), "processor": platform.machine()}
+    assert linked.ask("open", OPENING, model, b"no library")["kernels"] == ""
+    assert linked.ask("time", {"shape": SHAPE, "seconds": 0}, model)["ratio"] > 0
+
+
+@pytest.mark.skipif(library_path() is None, reason="built without the library for onnxruntime")
+def test_kernels_go_along_to_the_same_processor_alone(model: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for processor in (platform.machine(), "another"):
+        monkeypatch.setattr("invnas.latency.elsewhere.platform.machine", lambda p=processor: p)
+        bench = Elsewhere(Latency("onnxruntime"), model, SHAPE, ())
+        found.append((bool(bench.kernels), bench.version.endswith(" and invnas")))
+        bench.close()
+    assert found == [(True, True), (False, False)]
 
 
 def test_a_package_that_is_missing_there_is_named(linked: Link) -> None:
