@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,7 +56,8 @@ def _write_pte(network: nn.Module, images: torch.Tensor, path: Path, *, any_batc
         from executorch.exir import to_edge_transform_and_lower
     except ImportError:
         raise MissingExtra("executorch", "executorch") from None
-    write_pt2(network, images, path, any_batch=any_batch)
+    plain = copy.deepcopy(network).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    write_pt2(plain, images, path, any_batch=any_batch)
     program = torch.export.load(path)
     lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch()
     path.write_bytes(lowered.buffer)

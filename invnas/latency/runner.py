@@ -171,16 +171,18 @@ class Executorch:
         from executorch.runtime import Runtime
 
         self._torch, self._runtime, self.version = torch, Runtime.get(), version("executorch")
-        if hasattr(portable_lib, "_threadpool_reset"):
-            portable_lib._threadpool_reset(threads)
+        if hasattr(portable_lib, "_unsafe_reset_threadpool"):
+            portable_lib._unsafe_reset_threadpool(threads)
         elif threads > 1:
             raise RuntimeError("this executorch cannot be told how many threads to use")
 
     def load(self, model: bytes, shape: list[int]) -> Pass:
         """Return a forward pass."""
-        method = self._runtime.load_program(model).load_method("forward")
+        program = self._runtime.load_program(model)
+        method = program.load_method("forward")
         images = self._torch.randn(shape, generator=self._torch.Generator().manual_seed(0))
-        return lambda: method.execute([images])
+        held = model, program  # both are read in place: they have to live as long as what runs
+        return lambda: (method.execute([images]), held)
 
 
 RUNTIMES: dict[str, Any] = {"onnxruntime": Onnxruntime, "torch": Torch, "executorch": Executorch}
