@@ -137,7 +137,7 @@ INPUT = "`input` must be channels x height x width, such as 3x32x32, each a whol
         ),
         (["rednet50", "--classes", "0"], "`classes` must be a whole number from 1 to 16,777,216, but got 0"),
         (["rednet50", "--convention", "publishd"], "`convention` must be one of macs, published, but got 'publishd'"),
-        ([], "the following arguments are required: network; see invnas profile --help"),
+        ([], "`network` is missing; see invnas profile --help"),
     ],
 )
 def test_bad_words_are_one_sentence(call: Call, words: list[str], sentence: str) -> None:
