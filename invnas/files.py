@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     Raises:
         OSError: If the folder is missing, or the disk is full; the older file is then as it was.
     """
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.part")
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
         yield fresh
         if durable:
