@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,8 +18,6 @@ from invnas.errors import BadInput, InvalidArchitecture
 from invnas.experiment import Experiment
 from invnas.facts import DataFacts
 from invnas.latency.predictor import Predictor, fitted, telling
-from invnas.latency.stopwatch import Stopwatch
-from invnas.latency.table import tabulator
 from invnas.measurement import Cost
 from invnas.messages import Engine
 from invnas.objective import LATENCY
@@ -26,6 +25,9 @@ from invnas.progress import ProgressBar
 from invnas.search.proposer import Meter
 from invnas.space import Space
 from invnas.space_check import Price, smallest
+
+if TYPE_CHECKING:
+    from invnas.latency.stopwatch import Stopwatch
 
 #: Networks that are timed for the predictor, out of so many draws; fewer than the least foretell nothing.
 CALIBRATION, DRAWS, LEAST = 20, 400, 4
@@ -147,6 +149,8 @@ def metering_of(experiment: Experiment, space: Space, own: str, facts: DataFacts
         yield None
         return
     from invnas.cost import pricer
+    from invnas.latency.stopwatch import Stopwatch
+    from invnas.latency.table import tabulator
 
     head, cores = experiment.what.head(facts), reserved(experiment.reserve_cores)
     text = own if space.types else ""

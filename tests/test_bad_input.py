@@ -123,8 +123,8 @@ def written(folder: Path, name: str, text: str) -> Path:
         (["search", "--data.class_path", "invnas.data.Digitz"], "nearest: 'Digits'"),
         (["search", "--data.init_args.batch", "3"], "takes no argument `batch`; nearest: 'batch_size'"),
         (["space", "check", "nothing.py", "--input", "1x8x8"], "there is no file 'nothing.py'"),
-        (["resume"], "the following arguments are required: run; see invnas resume --help"),
-        (["space", "check", "digits"], "the following arguments are required: input"),
+        (["resume"], "`run` is missing; see invnas resume --help"),
+        (["space", "check", "digits"], "`input` is missing; see invnas space check --help"),
     ],
 )
 def test_unknown_or_missing_word(refused: Refused, words: list[str], sentence: str) -> None:

@@ -89,9 +89,8 @@ def hooked(network: nn.Module, image: torch.Tensor) -> int:
         elif isinstance(module, nn.MaxPool2d | nn.AdaptiveAvgPool2d):
             found.append(inputs[0].numel())
         elif isinstance(module, Involution2d):
-            hidden = module.norm.num_features * output[0, 0].numel()
             pooled = inputs[0].numel() if module.stride > 1 else 0
-            found.append(output.numel() * module.kernel_size**2 + hidden + pooled)
+            found.append(output.numel() * module.kernel_size**2 + pooled)
 
     hooks = [module.register_forward_hook(count) for module in network.modules()]
     with torch.no_grad():

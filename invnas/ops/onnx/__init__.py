@@ -25,6 +25,12 @@ def onnx_library() -> str:
 
     Raises:
         InvnasError: If this installation has no such library.
+
+    Example:
+        >>> import onnxruntime
+        >>> from invnas import onnx_library
+        >>> options = onnxruntime.SessionOptions()
+        >>> options.register_custom_ops_library(onnx_library())
     """
     path = library_path()
     if path is None:
