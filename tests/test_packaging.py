@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 import invnas
+from invnas.latency.settings import PACKAGES
 
 ROOT = Path(invnas.__file__).parent.parent
 pytestmark = pytest.mark.skipif(not (ROOT / "pyproject.toml").is_file(), reason="needs a checkout")
@@ -46,6 +48,15 @@ def test_every_pattern_of_package_data_means_something(setuptools_says: dict[str
     for name, patterns in setuptools_says["package-data"].items():
         folder = ROOT / setuptools_says["package-dir"].get(name, name.replace(".", "/"))
         assert all(any(folder.glob(pattern)) for pattern in patterns), name
+
+
+def test_every_extra_that_an_error_names_can_be_installed() -> None:
+    offered = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named = {extra for _, extra in PACKAGES.values() if extra}
+    for path in (ROOT / "invnas").rglob("*.py"):
+        named |= set(re.findall(r"""MissingExtra\(\S+, ["'](\w+)["']\)""", path.read_text(encoding="utf-8")))
+    assert len(named) > 5
+    assert named <= set(offered)
 
 
 def test_the_reference_is_what_the_docstrings_say() -> None:
