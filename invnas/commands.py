@@ -96,6 +96,8 @@ def run_search(experiment: Experiment, run_dir: str | Path, *, quiet: bool = Fal
                 metering.check(caps, experiment.seed)
             known = environment()
             run = Run.create(folder, experiment, space_path, facts=facts, environment=known, earlier=earlier)
+            if metering is not None:
+                metering.keep_in(run.folder)
             return continue_run(run, quiet, cluster, metering=metering)
 
 

@@ -57,8 +57,6 @@ def continue_run(
 
     with stopped_by_signals(), _disk_failures(run.folder), run.locked():
         _bound(run)
-        if metering is not None:
-            metering.keep_in(run.folder)
         phases = [phase for phase in PHASES if only in (None, phase)]
         choosing = run.experiment.baselines and "reference" in phases
         if lacking(run, phases):
@@ -96,7 +94,7 @@ def _bound(run: Run) -> None:
 def _choose_references(run: Run, engine: Engine, metering: Metering | None) -> None:
     """Record as running what the front shall be compared with; the same record chooses the same."""
     experiment, meter = run.experiment, None if metering is None else metering.meter(engine)
-    price = _price(run) if metering is None else metering.price
+    price = _price(run, metering)
     known = {trial.architecture.fingerprint for trial in run.trials("reference")}
     searched = run.trials("search")
     for one in references(run.space, searched, experiment.axes, price, experiment.caps, experiment.seed):
@@ -129,7 +127,9 @@ def _disk_failures(folder: Path) -> Iterator[None]:
         raise DiskFailed(refused) from error
 
 
-def _price(run: Run) -> Price:
+def _price(run: Run, metering: Metering | None = None) -> Price:
+    if metering is not None:
+        return metering.price
     from invnas.cost import pricer
 
     facts = run.manifest.facts
@@ -174,7 +174,7 @@ def _phase(run: Run, engine: Engine, phase: Phase, wanted: int, quiet: bool, met
         outcome = search(
             run.space,
             make_sampler(asked, run.space, mine, run.earlier if phase == "search" else ()),
-            _price(run) if metering is None else metering.price,
+            _price(run, metering),
             engine,
             run,
             trials=wanted,
