@@ -17,7 +17,7 @@ setup(
         Extension(
             "invnas.ops.cpu._involution",
             ["invnas/ops/cpu/involution.cpp"],
-            depends=[f"invnas/ops/cpu/{name}.h" for name in ("isa", "kernels", "shapes")],
+            depends=[f"invnas/ops/cpu/{name}.h" for name in ("isa", "kernels", "shapes", "span")],
             extra_compile_args=FLAGS,
             # Weak names stay open by themselves on Linux; macOS must be told, as Python's own LDSHARED does.
             extra_link_args=["-undefined", "dynamic_lookup"] if MAC else [],

@@ -1,6 +1,7 @@
 """Networks: from architecture values to torch modules."""
 
-from invnas.nn.folding import FoldedInvolution2d, fold
+from invnas.nn.folded_involution import FoldedInvolution2d
+from invnas.nn.folding import fold
 from invnas.nn.involution import Involution2d, LocalAttention2d
 from invnas.nn.network import build
 

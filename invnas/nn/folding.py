@@ -18,61 +18,15 @@ from torch import nn
 
 from invnas.errors import InvnasError
 from invnas.nn.blocks import BuiltBlock
+from invnas.nn.folded_involution import FoldedInvolution2d
 from invnas.nn.fused import ACTIVATIONS, FusedConv2d
 from invnas.nn.involution import Involution2d, LocalAttention2d
-from invnas.ops.folded import involution2d_folded
 
 Tensor = torch.Tensor
 
 _PRECISE = (torch.float32, torch.float64)
 _LIMITS = {nn.ReLU: (0.0, math.inf), nn.ReLU6: (0.0, 6.0)}
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-
-
-class FoldedInvolution2d(nn.Module):
-    """Involution or local attention with the batch norm and the ReLU after it, for inference.
-
-    Args:
-        layer: What makes the operands.
-        scale: (C,), what each channel of the result is multiplied by.
-        bias: (C,), what is then added.
-        low: Least value of the result, -inf for none.
-        high: Largest value of the result, inf for none.
-
-    Shapes:
-        (B, C, H, W) -> (B, C, ceil(H / stride), ceil(W / stride)).
-    """
-
-    scale: Tensor
-    bias: Tensor
-
-    def __init__(
-        self, layer: Involution2d | LocalAttention2d, scale: Tensor, bias: Tensor, low: float, high: float
-    ) -> None:
-        super().__init__()
-        self.layer, self.low, self.high = layer, low, high
-        self.register_buffer("scale", scale)
-        self.register_buffer("bias", bias)
-        self.train(layer.training)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return clamp(involution * scale + bias, low, high)."""
-        kernel_size, stride, dilation, padding = self.layer.geometry
-        return involution2d_folded(
-            *self.layer.operands(x),
-            self.scale,
-            self.bias,
-            self.low,
-            self.high,
-            kernel_size=kernel_size,
-            stride=stride,
-            dilation=dilation,
-            padding=padding,
-        )
-
-    def extra_repr(self) -> str:
-        """Return what the result is kept between."""
-        return f"low={self.low}, high={self.high}"
 
 
 def fold(network: nn.Module) -> nn.Module:

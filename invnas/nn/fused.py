@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.modules.module import _has_any_global_hook
 
 Tensor = torch.Tensor
 
@@ -45,16 +46,17 @@ class FusedConv2d(nn.Conv2d):
         self._parameters.update(layer._parameters)
         self.training, self.activation = layer.training, activation
         self._packed: tuple[Any, Tensor] | None = None
+        self._matrix: tuple[Any, Tensor] | None = None
 
     def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
         """Return activation(convolution of x + added)."""
-        if _one_step(x, self.weight) and self.padding_mode == "zeros" and not isinstance(self.padding, str):
-            return self._at_once(x, added)
+        if at_once(x, self.weight) and _onednn() and self.padding_mode == "zeros" and not isinstance(self.padding, str):
+            return self._in_onednn(x, added)
         y = super().forward(x)
         y = y if added is None else y + added
         return y if self.activation is None else ACTIVATIONS[self.activation][2](y, inplace=True)
 
-    def _at_once(self, x: Tensor, added: Tensor | None) -> Tensor:
+    def _in_onednn(self, x: Tensor, added: Tensor | None) -> Tensor:
         ops, numbers = torch.ops.mkldnn, (self.padding, self.stride, self.dilation, self.groups)
         if not self.weight.is_contiguous() and self.weight.is_contiguous(memory_format=torch.channels_last):
             x = x.contiguous(memory_format=torch.channels_last)  # as torch does for such weights
@@ -76,8 +78,17 @@ class FusedConv2d(nn.Conv2d):
             self._packed = key, torch.ops.mkldnn._reorder_convolution_weight(weight.detach(), *numbers, list(x.shape))
         return self._packed[1]
 
+    def matrix(self) -> tuple[Tensor, Tensor]:
+        """Return the weights of a 1 x 1 convolution as (C, C'), laid out once, and the bias."""
+        assert self.bias is not None
+        weight = self.weight
+        key = (weight.data_ptr(), None if weight.is_inference() else weight._version)
+        if self._matrix is None or self._matrix[0] != key:
+            self._matrix = key, weight.detach().flatten(1).t().contiguous()
+        return self._matrix[1], self.bias
+
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_packed": None}  # neither copied nor saved
+        return {**vars(self), "_packed": None, "_matrix": None}  # neither copied nor saved
 
     def extra_repr(self) -> str:
         """Return the numbers of the layer."""
@@ -85,20 +96,23 @@ class FusedConv2d(nn.Conv2d):
         return super().extra_repr() + after
 
 
-def _one_step(x: Tensor, weight: Tensor) -> bool:
-    """Whether oneDNN may do it: real numbers in memory, nobody who watches single operators, and no gradients."""
+def at_once(x: Tensor, weight: Tensor, dtypes: tuple[torch.dtype, ...] = (torch.float32,)) -> bool:
+    """Whether several steps may be one: real numbers in memory, nobody who watches single steps, and no gradients."""
     return bool(
         not torch.compiler.is_compiling()
         and not torch._C._is_tracing()
-        and _X86
         and type(x) is Tensor
         and x.device.type == weight.device.type == "cpu"
-        and x.dtype == weight.dtype == torch.float32
+        and x.dtype == weight.dtype
+        and x.dtype in dtypes
         and x.dim() == 4
         and x.numel() > 0
-        and torch.backends.mkldnn.is_available()
-        and torch.backends.mkldnn.enabled
         and not torch._C._len_torch_dispatch_stack()
+        and not _has_any_global_hook()
         and not torch.is_autocast_enabled("cpu")
         and not (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))
     )
+
+
+def _onednn() -> bool:
+    return bool(_X86 and torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled)

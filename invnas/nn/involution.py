@@ -71,11 +71,15 @@ class Involution2d(nn.Module):
 
     def kernels(self, x: torch.Tensor) -> torch.Tensor:
         """Return the kernels (B, G, K * K, H', W') for a map (B, C, H, W)."""
-        x = _averages(x, self.stride)
+        x = self.averages(x)
         if not self.linear:
             x = self.relu(self.norm(self.reduce(x)))
         kernels: torch.Tensor = self.span(x).unflatten(1, (self.groups, self.kernel_size**2))
         return kernels.softmax(2) if self.softmax else kernels
+
+    def averages(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what the kernels are made from, (B, C, H', W')."""
+        return _averages(x, self.stride)
 
     def operands(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return what involution is taken of, (B, C, H, W), and its kernels."""

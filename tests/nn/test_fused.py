@@ -23,8 +23,8 @@ AFTER = (None, *ACTIVATIONS)
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """Return a list that grows by one for each call of oneDNN."""
     seen: list[Tensor] = []
-    real = FusedConv2d._at_once
-    monkeypatch.setattr(FusedConv2d, "_at_once", lambda self, x, added: seen.append(x) or real(self, x, added))
+    real = FusedConv2d._in_onednn
+    monkeypatch.setattr(FusedConv2d, "_in_onednn", lambda self, x, added: seen.append(x) or real(self, x, added))
     return seen
 
 

@@ -11,7 +11,7 @@ import functools
 import importlib.util
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -50,7 +50,9 @@ def _typed(loaded: ctypes.CDLL) -> ctypes.CDLL:
         for dtype in ("float32", "float64"):
             getattr(loaded, f"invnas_{name}_{dtype}").argtypes = [ctypes.c_void_p] * 4
     for dtype in ("float32", "float64"):
-        getattr(loaded, f"invnas_folded_{dtype}").argtypes = [ctypes.c_void_p] * 6 + [ctypes.c_double] * 2
+        folded = [ctypes.c_void_p] * 6 + [ctypes.c_double] * 2
+        getattr(loaded, f"invnas_folded_{dtype}").argtypes = folded
+        getattr(loaded, f"invnas_spanned_{dtype}").argtypes = [*folded, *[ctypes.c_void_p] * 4, *[ctypes.c_int64] * 2]
     loaded.invnas_instruction_set.restype = ctypes.c_char_p
     return loaded
 
@@ -103,6 +105,53 @@ def folded(
     scale, bias = (_precise(tensor).contiguous() for tensor in (scale, bias))
     finish = (scale.data_ptr(), bias.data_ptr(), *limits)
     _run("folded", dense_map(_precise(input)), dense_kernels(_precise(kernels)), output, shapes, finish)
+
+
+class Linear(NamedTuple):
+    """A linear map of each pixel: weight (inputs, outputs), dense, and bias (outputs,)."""
+
+    weight: Tensor
+    bias: Tensor
+
+
+def spanned(
+    input: Tensor,
+    map: Tensor,
+    layers: tuple[Linear | None, Linear],
+    finish: tuple[Tensor, Tensor, float, float],
+    output: Tensor,
+    geometry: tuple[int, ...],
+) -> None:
+    """Write the folded involution of `input` by kernels that are made from a map as they are used.
+
+    Args:
+        input: (B, C, H, W), float32 or float64, as all that follow.
+        map: (B, M, H', W'); the kernels are span(relu(reduce(map))), or span(map) without reduce.
+        layers: Reduce, or None, and span, whose outputs are the K * K taps of group after group.
+        finish: Scale and bias of each channel, the least and the largest value of the result.
+        output: (B, C, H', W').
+        geometry: (K, stride, dilation, padding).
+    """
+    reduce, span = layers
+    shapes = (input.shape, _kernel_shape(map.shape, reduce and reduce.weight.shape, span.weight.shape, geometry[0]))
+    scale, bias, low, high = finish
+    linear = (*(_pointers(reduce) if reduce else (None, None)), *_pointers(span), map.shape[1], len(span.weight))
+    more = (scale.data_ptr(), bias.data_ptr(), low, high, *linear)
+    _run("spanned", dense_map(input), dense_map(map), output, (*shapes, output.shape, geometry), more)
+
+
+def _pointers(layer: Linear) -> tuple[int, int]:
+    return layer.weight.data_ptr(), layer.bias.data_ptr()
+
+
+@functools.lru_cache(maxsize=1024)
+def _kernel_shape(map: torch.Size, reduce: torch.Size | None, span: torch.Size, kernel_size: int) -> torch.Size:
+    """Return the shape of the kernels that layers make of a map."""
+    inputs = map[1] if reduce is None else reduce[1]
+    taps = kernel_size**2
+    if (reduce is not None and reduce[0] != map[1]) or span[0] != inputs or span[1] % taps:
+        raise BadInput(f"layers of {reduce} and {span} make no kernels of {taps} taps from a map of {tuple(map)}")
+    return torch.Size((map[0], span[1] // taps, taps, *map[2:]))
 
 
 def grad_input(grad: Tensor, kernels: Tensor, output: Tensor, geometry: tuple[int, ...]) -> None:

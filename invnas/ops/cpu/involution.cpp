@@ -15,6 +15,7 @@
 #define INVNAS_TARGET
 #define INVNAS_BYTES 16
 #include "kernels.h"
+#include "span.h"
 #undef INVNAS_ISA
 #undef INVNAS_TARGET
 #undef INVNAS_BYTES
@@ -24,6 +25,7 @@
 #define INVNAS_TARGET __attribute__((target("avx2,fma")))
 #define INVNAS_BYTES 32
 #include "kernels.h"
+#include "span.h"
 #undef INVNAS_ISA
 #undef INVNAS_TARGET
 #undef INVNAS_BYTES
@@ -32,6 +34,7 @@
 #define INVNAS_TARGET __attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")))
 #define INVNAS_BYTES 64
 #include "kernels.h"
+#include "span.h"
 #endif
 
 // Threads are torch's own: its OpenMP runtime is in the process before this library is, and these names bind to it.
@@ -65,6 +68,15 @@ void correlate(const Correlate<T>& m, i64 begin, i64 end, T* scratch) {
     baseline::correlate(m, begin, end, scratch);
 }
 
+template <class T>
+void spanned(const Spanned<T>& s, i64 begin, i64 end, T* scratch) {
+#if defined(__x86_64__)
+    if (chosen == avx512_isa) return avx512::spanned(s, begin, end, scratch);
+    if (chosen == avx2_isa) return avx2::spanned(s, begin, end, scratch);
+#endif
+    baseline::spanned(s, begin, end, scratch);
+}
+
 // Below this many multiply-adds a thread is not worth waking.
 constexpr i64 macs_per_thread = 1 << 20;
 
@@ -95,18 +107,44 @@ void parallel(i64 rows, i64 threads, const Body& body) {
         body(i64(0), rows, i64(0));
 }
 
-template <class T>
-int run_gather(Gather<T> m, i64 batch, i64 threads) try {
+// Call body with a gather that knows who meets whom; where the dense loops run it need not.
+template <class T, class Body>
+void ready(Gather<T> m, const Body& body) {
     const Window& w = m.window;
-    const bool dense = sizeof(T) == 4 && w.stride == 1 && w.dilation == 1 && (w.k == 3 || w.k == 5 || w.k == 7) &&
-                       m.width >= 4 && m.group_channels() % 4 == 0;
+    const bool near = w.dilation == 1 && (w.stride == 1 || (w.stride == 2 && !m.transposed()));
+    const bool dense = sizeof(T) == 4 && near && (w.k == 3 || w.k == 5 || w.k == 7) && m.width >= 4 &&
+                       m.group_channels() % 4 == 0;
     const Meetings rows(w, dense ? 0 : m.height, m.source_height, m.transposed());
     const Meetings columns(w, dense ? 0 : m.width, m.source_width, m.transposed());
     m.rows = dense ? nullptr : &rows;
     m.columns = dense ? nullptr : &columns;
-    const i64 outputs = m.transposed() ? m.source_height * m.source_width : m.height * m.width;
-    threads = useful_threads(threads, batch * m.height, batch * outputs * m.channels * m.taps());
-    parallel(batch * m.height, threads, [&](i64 begin, i64 end, i64) { gather(m, begin, end); });
+    body(m);
+}
+
+template <class T>
+int run_gather(const Gather<T>& asked, i64 batch, i64 threads) try {
+    ready(asked, [&](const Gather<T>& m) {
+        const i64 outputs = m.transposed() ? m.source_height * m.source_width : m.height * m.width;
+        threads = useful_threads(threads, batch * m.height, batch * outputs * m.channels * m.taps());
+        parallel(batch * m.height, threads, [&](i64 begin, i64 end, i64) { gather(m, begin, end); });
+    });
+    return 0;
+} catch (const std::exception&) {
+    return 1;
+}
+
+template <class T>
+int run_spanned(Spanned<T> s, i64 batch, i64 threads) try {
+    ready(s.gather, [&](const Gather<T>& m) {
+        s.gather = m;
+        const i64 rows = batch * m.height, outputs = s.span.outputs * (s.span.inputs + m.group_channels());
+        s.chunk = std::max<i64>(1, std::min(rows, Spanned<T>::pixels / m.width));
+        threads = useful_threads(threads, rows, rows * m.width * (outputs + s.reduce.outputs * s.reduce.inputs));
+        std::vector<T> scratch(threads * s.scratch());
+        parallel(rows, threads, [&](i64 begin, i64 end, i64 thread) {
+            spanned(s, begin, end, scratch.data() + thread * s.scratch());
+        });
+    });
     return 0;
 } catch (const std::exception&) {
     return 1;
@@ -143,6 +181,16 @@ int run_correlate(const Correlate<T>& m, i64 batch, i64 threads) try {
                                       {n[7], n[8], n[9], n[10]}, invnas::Kind::folded,                                \
                                       {scale, bias, static_cast<T>(low), static_cast<T>(high)}, nullptr, nullptr},    \
                                      n[0], n[11]);                                                                    \
+    }                                                                                                                 \
+    int invnas_spanned_##suffix(const T* input, const T* map, T* output, const std::int64_t* n, const T* scale,       \
+                                const T* bias, double low, double high, const T* reduce, const T* reduce_bias,        \
+                                const T* span, const T* span_bias, std::int64_t inputs, std::int64_t hidden) {        \
+        return invnas::run_spanned<T>({{input, nullptr, output, n[3], n[4], n[5], n[6], n[1], n[2],                   \
+                                        {n[7], n[8], n[9], n[10]}, invnas::Kind::folded,                              \
+                                        {scale, bias, static_cast<T>(low), static_cast<T>(high)}, nullptr, nullptr},  \
+                                       map, {reduce, reduce_bias, inputs, hidden},                                    \
+                                       {span, span_bias, hidden, n[2] * n[7] * n[7]}},                                \
+                                      n[0], n[11]);                                                                   \
     }                                                                                                                 \
     int invnas_grad_input_##suffix(const T* grad, const T* kernels, T* output, const std::int64_t* n) {               \
         return invnas::run_gather<T>({grad, kernels, output, n[5], n[6], n[3], n[4], n[1], n[2],                      \

@@ -35,10 +35,10 @@ INVNAS_TARGET inline __attribute__((always_inline)) void finish(
     }
 }
 
-// P neighbouring pixels of one row, L channels of one group, K x K taps at stride 1: every pixel of the source is
+// P neighbouring pixels of one row, L channels of one group, K x K taps at stride S: every pixel of the source is
 // loaded once and meets up to K of the P pixels. Seen from the destination the transposed window is a flipped one
 // whose weights lie at the source's pixel. A tap outside the map is skipped, never multiplied by zero.
-template <class T, int L, int K, int P, Kind kind, bool border>
+template <class T, int L, int K, int S, int P, Kind kind, bool border>
 INVNAS_TARGET inline __attribute__((always_inline)) void dense_block(
     const T* source, i64 row_step, i64 pixel_step, const T* weights, i64 weights_row, i64 weights_pixel,
     i64 rows, i64 first, i64 last, T* destination, const Finish<T>& end, i64 c) {
@@ -47,13 +47,13 @@ INVNAS_TARGET inline __attribute__((always_inline)) void dense_block(
     constexpr bool transposed = kind == Kind::transposed;
     V sum[P] = {};
     for (i64 u = 0; u < rows; ++u) {
-#pragma GCC unroll 16
-        for (int q = 0; q < P + K - 1; ++q) {
+#pragma GCC unroll 24
+        for (int q = 0; q < S * (P - 1) + K; ++q) {
             if (border && (q < first || q >= last)) continue;
             const V x = *reinterpret_cast<const U*>(source + q * pixel_step);
 #pragma GCC unroll 8
             for (int p = 0; p < P; ++p) {
-                const int v = q - p;
+                const int v = q - S * p;
                 if (v < 0 || v >= K) continue;
                 sum[p] += x * (transposed ? weights[q * weights_pixel + (K - 1 - v)] : weights[p * weights_pixel + v]);
             }
@@ -68,30 +68,30 @@ INVNAS_TARGET inline __attribute__((always_inline)) void dense_block(
 
 // One row of the destination, the channels [c0, c1) of every group in steps of L. The last block steps back to end
 // with the row, so a few pixels are computed twice to the same value.
-template <class T, int L, int K, int P, Kind kind>
+template <class T, int L, int K, int S, int P, Kind kind>
 INVNAS_TARGET void dense_row(const Gather<T>& m, i64 image, i64 y, i64 c0, i64 c1) {
     constexpr bool transposed = kind == Kind::transposed;
     const i64 C = m.channels, cg = m.group_channels(), taps = m.taps(), pixel = m.groups * taps;
     const i64 padding = transposed ? K - 1 - m.window.padding : m.window.padding;
-    const i64 top = y - padding, u0 = std::max<i64>(0, -top), u1 = std::min<i64>(K, m.source_height - top);
-    const i64 rows = std::max<i64>(0, u1 - u0);
+    const i64 top = y * S - padding, u0 = std::max<i64>(0, -top), u1 = std::min<i64>(K, m.source_height - top);
+    const i64 rows = std::max<i64>(0, u1 - u0), met = S * (P - 1) + K;
     for (i64 block = 0; block < m.width; block += P) {
-        const i64 x0 = std::min(block, m.width - P), left = x0 - padding;
-        const i64 first = std::max<i64>(0, -left), last = std::min<i64>(P + K - 1, m.source_width - left);
+        const i64 x0 = std::min(block, m.width - P), left = x0 * S - padding;
+        const i64 first = std::max<i64>(0, -left), last = std::min<i64>(met, m.source_width - left);
         const i64 from = (image * m.source_height + top + u0) * m.source_width + left;
         const i64 to = (image * m.height + y) * m.width + x0;
-        const i64 at = transposed ? from * pixel + (K - 1 - u0) * K : to * pixel + u0 * K;
+        const i64 at = transposed ? from * pixel + (K - 1 - u0) * K : (to - m.weights_row * m.width) * pixel + u0 * K;
         const i64 weights_row = transposed ? m.source_width * pixel - K : K;
         for (i64 g = 0; g < m.groups; ++g) {
             for (i64 c = g * cg + c0; c < g * cg + c1; c += L) {
                 const T *source = m.source + from * C + c, *weights = m.weights + at + g * taps;
                 T* destination = m.destination + to * C + c;
-                if (first == 0 && last == P + K - 1)
-                    dense_block<T, L, K, P, kind, false>(
+                if (first == 0 && last == met)
+                    dense_block<T, L, K, S, P, kind, false>(
                         source, m.source_width * C, C, weights, weights_row, pixel, rows, first, last, destination,
                         m.finish, c);
                 else
-                    dense_block<T, L, K, P, kind, true>(
+                    dense_block<T, L, K, S, P, kind, true>(
                         source, m.source_width * C, C, weights, weights_row, pixel, rows, first, last, destination,
                         m.finish, c);
             }
@@ -115,7 +115,8 @@ INVNAS_TARGET inline __attribute__((always_inline)) void any_block(
         for (i64 c = m.columns->start[x]; c < m.columns->start[x + 1]; ++c) {
             const Meeting column = all_columns[c];
             const i64 there = (image * m.source_height + row.source) * m.source_width + column.source;
-            const T* w = m.weights + (m.transposed() ? there : here) * m.groups * taps + row.tap * K + column.tap;
+            const i64 pixel = m.transposed() ? there : here - m.weights_row * m.width;
+            const T* w = m.weights + pixel * m.groups * taps + row.tap * K + column.tap;
             const T* s = m.source + there * C;
 #pragma GCC unroll 4
             for (int n = 0; n < N; ++n) sum[n] += *reinterpret_cast<const U*>(s + channel[n]) * w[group[n] * taps];
@@ -153,8 +154,10 @@ using Row = void (*)(const Gather<T>&, i64, i64, i64, i64);
 
 template <class T, int L, int K, int P>
 Row<T> pick_kind(const Gather<T>& m) {
-    if (m.kind == Kind::transposed) return dense_row<T, L, K, P, Kind::transposed>;
-    return m.kind == Kind::folded ? dense_row<T, L, K, P, Kind::folded> : dense_row<T, L, K, P, Kind::forward>;
+    if (m.kind == Kind::transposed) return dense_row<T, L, K, 1, P, Kind::transposed>;
+    if (m.window.stride == 2)
+        return m.kind == Kind::folded ? dense_row<T, L, K, 2, P, Kind::folded> : dense_row<T, L, K, 2, P, Kind::forward>;
+    return m.kind == Kind::folded ? dense_row<T, L, K, 1, P, Kind::folded> : dense_row<T, L, K, 1, P, Kind::forward>;
 }
 
 // Blocks that waste the fewest pixels at the end of a row, the widest among equals.

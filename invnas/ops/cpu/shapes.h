@@ -64,10 +64,33 @@ struct Gather {
     Finish<T> finish;         // read where the kind is folded
     const Meetings* rows;     // null when the dense path runs alone
     const Meetings* columns;
+    i64 weights_row = 0;      // row of the batch at which the weights begin
 
     bool transposed() const { return kind == Kind::transposed; }
     i64 group_channels() const { return channels / groups; }
     i64 taps() const { return window.k * window.k; }
+};
+
+// A linear layer of each pixel: (pixels, inputs) times (inputs, outputs), plus (outputs).
+template <class T>
+struct Linear {
+    const T* weight;
+    const T* bias;
+    i64 inputs, outputs;
+};
+
+// A folded involution whose weights are made from a map (B, H', W', inputs) as they are used: span(relu(reduce(map))),
+// or span(map) where reduce has no weight.
+template <class T>
+struct Spanned {
+    Gather<T> gather;
+    const T* map;
+    Linear<T> reduce, span;
+    i64 chunk = 1;  // rows whose weights are made at once
+
+    static constexpr i64 pixels = 56;  // of a chunk, where rows are shorter
+    i64 made() const { return chunk * gather.width * span.outputs; }
+    i64 scratch() const { return made() + (reduce.weight ? chunk * gather.width * reduce.outputs : 0); }
 };
 
 // Gradient of the kernels: weights (B, H', W', G, K * K) from gradient (B, H', W', C) and input (B, H, W, C).
