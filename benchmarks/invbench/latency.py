@@ -42,7 +42,7 @@ def export(rows: list[dict[str, Any]], folder: Path) -> list[str]:
                 torch.manual_seed(0)
                 network = build(make._space().architecture(row["decisions"]), SHAPE, 10).eval()
                 part = path.with_suffix(".part")
-                write_onnx(fold(network), torch.randn(3, *SHAPE), part)  # traced for any batch
+                write_onnx(fold(network), torch.randn(1, *SHAPE), part, any_batch=False)
                 part.rename(path)
             found.append(row["fingerprint"])
     return found
