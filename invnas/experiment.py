@@ -124,8 +124,8 @@ class Experiment:
         data: Where the images come from.
         recipe: How each candidate is trained.
         task: What is trained for: classification, or the class path of a task.
-        objectives: Two or three of what the task measures (top1, top5, loss) and what a network costs (macs,
-            parameters, activation_bytes, latency_ms).
+        objectives: Two or three of what the task measures (top1, top5, loss, balanced_accuracy, f1, auroc) and what a
+            network costs (macs, parameters, activation_bytes, latency_ms).
         trials: Architectures to train.
         max_macs: Cap on multiply-adds of one image, such as 30M; nothing above it is trained.
         max_parameters: Cap on parameters, such as 1M; nothing above it is trained.
@@ -273,6 +273,12 @@ class Experiment:
         """The objectives as values."""
         found = by_name(self.objectives, objectives_of(self.what))
         return tuple(self.latency.axis if axis == LATENCY else axis for axis in found)
+
+    @property
+    def tested(self) -> tuple[str, ...]:
+        """Names of what is measured once on the test images: what the task says, and what the search is for."""
+        learned = (axis.name for axis in self.axes if axis.source == "learned")
+        return tuple(dict.fromkeys((*self.what.tested, *learned)))
 
     @property
     def caps(self) -> Caps:

@@ -240,8 +240,7 @@ def measure_on_test(
         facts: What is known of the images; by default what the data module says.
         note: Told of each number that is not finite; it is left out.
     """
-    task = experiment.what
-    module = task.module(network, facts or describe(data), experiment.recipe)
+    module = experiment.what.module(network, facts or describe(data), experiment.recipe)
     try:
         with quiet_lightning():
             make_trainer(experiment.recipe).test(module, datamodule=data, verbose=False)
@@ -250,4 +249,4 @@ def measure_on_test(
     for name, value in module.values.items():
         if not math.isfinite(value):
             note(f"the {name} on the test images came out as {value}")
-    return {name: module.values[name] for name in task.tested if math.isfinite(module.values.get(name, math.nan))}
+    return {name: module.values[name] for name in experiment.tested if math.isfinite(module.values.get(name, math.nan))}

@@ -233,3 +233,9 @@ def test_tampered_settings_are_bad_input(change: dict[str, Any]) -> None:
 def test_missing_settings_are_bad_input() -> None:
     with pytest.raises(BadInput, match="these are not the settings of an experiment: KeyError: 'data'"):
         Experiment.from_dict({})
+
+
+def test_what_a_search_is_for_is_tested_too() -> None:
+    assert Experiment().tested == ("top1",)
+    assert Experiment(objectives=("macs", "parameters")).tested == ("top1",)
+    assert Experiment(objectives=("auroc", "macs", "f1")).tested == ("top1", "auroc", "f1")

@@ -28,7 +28,10 @@ def test_two_or_three_different_objectives_are_right(names: tuple[str, ...]) -> 
         (("top1",), "`objectives` must name two or three different objectives, but got top1"),
         (("top1", "top1"), "`objectives` must name two or three different objectives, but got top1, top1"),
         (("top1", "macs", "parameters", "latency_ms"), "`objectives` must name two or three different objectives, but"),
-        (("top1", "mac"), "unknown objective 'mac'; nearest: 'macs'; valid: top1, top5, loss, macs, parameters, "),
+        (
+            ("top1", "mac"),
+            "unknown objective 'mac'; nearest: 'macs'; valid: top1, top5, loss, balanced_accuracy, f1, auroc, macs, ",
+        ),
     ],
 )
 def test_other_objectives_are_refused(names: tuple[str, ...], sentence: str) -> None:

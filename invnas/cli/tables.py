@@ -102,7 +102,7 @@ def _trial_facts(run: Run, trial: Trial) -> dict[str, Any]:
         "fingerprint": trial.architecture.fingerprint,
         "measurement": _numbers(trial),
         "believed": _believed(run.belief, trial),
-        **{f"test_{name}": tested.get(name) for name in run.experiment.what.tested},
+        **{f"test_{name}": tested.get(name) for name in run.experiment.tested},
         "weights": str(run.weights_path(trial.number)),
         "architecture": trial.architecture.to_dict(),
     }

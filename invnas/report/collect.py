@@ -168,7 +168,7 @@ class ReportData:
     def headline(self) -> tuple[Objective, Objective]:
         """The two numbers that describe a point in few words: the first learned one, the first cost of the search."""
         costs = [axis for axis in self.objectives if axis.source != "learned"]
-        return self.learned[0], costs[0] if costs else MACS
+        return _main(self.experiment), costs[0] if costs else MACS
 
     @property
     def panels(self) -> tuple[tuple[Objective, Objective], ...]:
@@ -230,13 +230,13 @@ def collect(
         BadInput: If a complete trial has no value for an objective.
     """
     objectives, belief, beyond = experiment.axes, belief or Belief(), beyond or Beyond()
-    seeds = seeds_of(trials, experiment.what.objectives[0])
+    seeds = seeds_of(trials, _main(experiment))
     compared = [trial for trial in trials if trial.phase == "reference"]
     trials = [trial for trial in trials if trial.phase == "search" or trial.baseline]
     of: dict[Phase, list[Trial]] = {phase: [t for t in trials if t.phase == phase] for phase in ("search", *BASELINES)}
     search = of["search"]
     fronts = {phase: belief.front(some, objectives) for phase, some in of.items()}
-    everything = _points([*trials, *compared], tested or {}, belief, seeds, experiment.what.objectives[0])
+    everything = _points([*trials, *compared], tested or {}, belief, seeds, _main(experiment))
     members = {trial.number for some in fronts.values() for trial in some}
     points = {
         trial.number: replace(point, on_front=trial.number in members)
@@ -283,6 +283,11 @@ def collect(
     found = chance(ended, front(search, (learned, cost)), learned, cost, beyond.images)
     answered = comparisons(belief, [*ended, *(point.trial for point in made.references)], learned, cost)
     return replace(made, comparisons=answered, chance=found)
+
+
+def _main(experiment: Experiment) -> Objective:
+    """Return what a report speaks of first: what the search is for, else what matters to the task."""
+    return next((axis for axis in experiment.axes if axis.source == "learned"), experiment.what.objectives[0])
 
 
 def _in_state(state: State, trials: Sequence[Trial]) -> tuple[Trial, ...]:

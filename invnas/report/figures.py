@@ -120,7 +120,7 @@ def _references(data: ReportData, pair: tuple[Objective, Objective]) -> dict[str
 
 
 def _hover(data: ReportData, point: Point) -> str:
-    main = data.learned[0]
+    main = data.headline[0]
     test = f" (test {main.show(point.tested[main.name])})" if main.name in point.tested else ""
     costs = ", ".join(f"{cost.label} {point.shown(cost)}" for cost in COSTS if cost.name in point.trial.cost)
     lines = [

@@ -131,7 +131,7 @@ def _rivals(data: ReportData, knee: Point) -> list[_Rival]:
 
 def _reached(data: ReportData, point: Point) -> tuple[float, float | None]:
     """Return what is believed of a point, or the mean of its seeds, with the standard deviation of that."""
-    learned = data.learned[0]
+    learned = data.headline[0]
     if (one := point.believed.get(learned.name)) is not None:
         return one.mean, one.deviation
     values = data.seeds.get(point.trial.architecture.fingerprint, (point.value(learned),))

@@ -33,7 +33,7 @@ def write(data: ReportData, folder: Path) -> None:
 
 def _columns(data: ReportData) -> tuple[str, ...]:
     learned = tuple(axis.name for axis in data.learned)
-    tested = tuple(f"test_{name}" for name in data.experiment.what.tested)
+    tested = tuple(f"test_{name}" for name in data.experiment.tested)
     believed = (f"{axis.name}{end}" for axis in data.belief.objectives for end in _ENDS)
     return (
         "trial", "found_by", "state", "kind", "on_front", "on_observed_front", *tested, *learned, *believed, "seeds",

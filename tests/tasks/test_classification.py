@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import warnings
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import balanced_accuracy_score, f1_score
 from torch import nn
+from torchmetrics.functional.classification import multiclass_f1_score
 
 from invnas.data import DataFacts, load_data
 from invnas.experiment import DataSource, Recipe
@@ -20,6 +25,7 @@ from invnas.training import train
 
 RECIPE = Recipe(epochs=2, learning_rate=0.2)
 FACTS = DataFacts((1, 8, 8), 10)
+ALIKE = {"balanced_accuracy", "f1", "auroc"}
 
 
 def linear(classes: int = 10) -> nn.Module:
@@ -55,7 +61,34 @@ def test_top1_and_loss_are_those_of_an_independent_count() -> None:
 def test_few_classes_have_no_top5(classes: int, names: set[str]) -> None:
     module = Classifier(linear(classes), classes, RECIPE)
     module.validation_step((torch.rand(3, 1, 8, 8), torch.tensor([0, 1, 0])), 0)
-    assert set(module.measured()) == names
+    assert set(module.measured()) == names | ALIKE
+
+
+@given(st.integers(0, 10**6), st.integers(2, 7), st.integers(1, 40))
+def test_what_weighs_classes_alike_is_that_of_scikit_learn(seed: int, classes: int, images: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    targets = torch.randint(classes, (images,), generator=generator)  # of some classes there may be no image
+    outputs = torch.randn(images, classes, generator=generator)
+    module = Classifier(nn.Identity(), classes, Recipe())
+    module.measure(outputs, targets)
+    found, told = module.measured(), outputs.argmax(1).numpy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that a class was told which is not there
+        assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(targets.numpy(), told))
+    assert found["f1"] == pytest.approx(f1_score(targets.numpy(), told, average="macro"))
+    assert found["f1"] == pytest.approx(float(multiclass_f1_score(outputs, targets, classes, average="macro")))
+    assert found["auroc"] == pytest.approx(_auroc(outputs, targets), abs=5e-3)
+
+
+def _auroc(outputs: torch.Tensor, targets: torch.Tensor) -> float:
+    """Pair by pair, over classes that have images and others."""
+    areas = []
+    for one in range(outputs.shape[1]):
+        scores = outputs.double().softmax(1)[:, one]
+        gaps = scores[targets == one][:, None] - scores[targets != one][None]
+        if gaps.numel():
+            areas.append(float((gaps.sign() + 1).mean() / 2))
+    return sum(areas) / len(areas) if areas else 0.5
 
 
 def test_label_smoothing_is_in_the_training_loss_only() -> None:

@@ -29,6 +29,11 @@ TOP1 = Objective(
     source="learned",
     of_images=True,
 )
+BALANCED = replace(
+    TOP1, name="balanced_accuracy", label="balanced", title="Balanced accuracy on validation", of_images=False
+)
+F1 = replace(BALANCED, name="f1", label="F1", title="Macro F1 on validation")
+AUROC = replace(BALANCED, name="auroc", label="AUROC", title="Macro AUROC on validation", worst=0.5)  # a guess has 0.5
 TOP5 = replace(TOP1, name="top5", label="top-5", title="Top-5 accuracy on validation")
 LOSS = Objective(
     "loss",
@@ -48,7 +53,7 @@ class Classification:
     """One label for each image; top-1 accuracy is what matters."""
 
     name: str = "classification"
-    objectives: tuple[Objective, ...] = (TOP1, TOP5, LOSS)
+    objectives: tuple[Objective, ...] = (TOP1, TOP5, LOSS, BALANCED, F1, AUROC)
     tested: tuple[str, ...] = ("top1",)
 
     def head(self, facts: DataFacts) -> ClassScores:

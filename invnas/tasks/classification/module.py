@@ -14,10 +14,12 @@ from torchmetrics.classification import MulticlassAccuracy
 from invnas.experiment import Recipe
 from invnas.learner import Learner
 from invnas.tasks.classification.labels import as_classes, as_targets
+from invnas.tasks.classification.ranking import AreaUnderRoc
 
 
 class Classifier(Learner):
-    """Cross-entropy for training; top-1, top-5 (with more than five classes) and loss on the images it is judged by.
+    """Cross-entropy for training; on the images it is judged by top-1, top-5 (with more than five classes) and loss,
+    and what weighs every class alike: balanced accuracy, macro F1, macro AUROC.
 
     Args:
         network: (B, C, H, W) -> (B, classes).
@@ -37,7 +39,8 @@ class Classifier(Learner):
             compute_groups=False,
         )
         self.loss = MeanMetric(nan_strategy="disable")
-        # Images of each class, and those of them that were told right; made where the images are.
+        self.ranking = AreaUnderRoc(classes)
+        # Images of each class, those of them that were told right, and those told to be of it; made where they are.
         self._counts: torch.Tensor | None = None
         self._shares: tuple[float | None, ...] = ()
 
@@ -52,21 +55,37 @@ class Classifier(Learner):
         self.metrics.update(outputs, targets)
         self.loss.update(F.cross_entropy(outputs, targets, reduction="none"))
         if self._counts is None:
-            self._counts = torch.zeros((2, self.classes), dtype=torch.int64, device=targets.device)
-        right = outputs.argmax(dim=1) == targets
-        self._counts.index_add_(1, targets, torch.stack([torch.ones_like(targets), right.long()]))
+            self._counts = torch.zeros((3, self.classes), dtype=torch.int64, device=targets.device)
+        told, one = outputs.argmax(dim=1), torch.ones_like(targets)
+        self._counts[:2].index_add_(1, targets, torch.stack([one, (told == targets).long()]))
+        self._counts[2].index_add_(0, told, one)
+        self.ranking.update(outputs, targets)
 
     def measured(self) -> dict[str, float]:
-        """Return top-1, top-5 and loss."""
+        """Return what `Classification.objectives` names; top-5 with more than five classes only."""
         values = {name: float(value) for name, value in self.metrics.compute().items()}
         values["loss"] = float(self.loss.compute())
         self.metrics.reset()
         self.loss.reset()
-        seen, right = ([0] * self.classes,) * 2 if self._counts is None else self._counts.tolist()
-        self._shares = tuple(float(f"{r / n:.3g}") if n else None for n, r in zip(seen, right, strict=True))
+        seen, right, told = ([0] * self.classes,) * 3 if self._counts is None else self._counts.tolist()
         self._counts = None
+        values |= {"balanced_accuracy": _recall(seen, right), "f1": _f1(seen, right, told)}
+        values["auroc"] = self.ranking.compute()
+        self._shares = tuple(float(f"{r / n:.3g}") if n else None for n, r in zip(seen, right, strict=True))
         return values
 
     def class_values(self) -> tuple[float | None, ...]:
         """Return the top-1 accuracy of each class."""
         return self._shares
+
+
+def _recall(seen: list[int], right: list[int]) -> float:
+    """Return the mean accuracy of the classes of which there are images; 0 where there are none at all."""
+    shares = [r / n for n, r in zip(seen, right, strict=True) if n]
+    return sum(shares) / len(shares) if shares else 0.0
+
+
+def _f1(seen: list[int], right: list[int], told: list[int]) -> float:
+    """Return the mean F1 of the classes that are there or were told; 0 where there are none at all."""
+    shares = [2 * r / (n + t) for n, r, t in zip(seen, right, told, strict=True) if n + t]
+    return sum(shares) / len(shares) if shares else 0.0
