@@ -26,6 +26,7 @@ from invnas.settings import parse_count, path_of, whole
 from invnas.space import Space, load_space
 from invnas.space_check import SpaceCheck, check_space, smallest_within
 from invnas.space_source import space_file
+from invnas.task import check_recipe
 
 if TYPE_CHECKING:
     from invnas.engine.ray.cluster import Cluster
@@ -73,7 +74,7 @@ def run_search(experiment: Experiment, run_dir: str | Path, *, quiet: bool = Fal
     """
     from invnas.cost import pricer
     from invnas.engine.images import open_data
-    from invnas.training import make_trainer, quiet_lightning
+    from invnas.training import check_sampling, make_trainer, quiet_lightning
 
     if not isinstance(experiment, Experiment):
         raise BadInput(f"`experiment` must be an Experiment, but got {shown(experiment, 60)}")
@@ -85,7 +86,9 @@ def run_search(experiment: Experiment, run_dir: str | Path, *, quiet: bool = Fal
         make_sampler(experiment, space, earlier=earlier)
         with quiet_lightning():
             make_trainer(experiment.recipe)  # a precision Lightning does not know is refused here, not by every trial
-        _, facts = open_data(experiment.data, experiment.what)
+        data, facts = open_data(experiment.data, experiment.what)
+        check_sampling(data, experiment.recipe)
+        check_recipe(experiment.what, experiment.recipe, facts)
         caps = experiment.caps
         if str(caps):
             smallest_within(space, pricer(facts.input_shape, experiment.what.head(facts)), caps, experiment.seed)

@@ -12,6 +12,7 @@ from invnas.errors import BadInput
 from invnas.latency.settings import Latency, check_reserved
 from invnas.measurement import BASELINES, Phase
 from invnas.objective import LATENCY, Objective, by_name
+from invnas.recipe import Recipe as Recipe
 from invnas.settings import COUNT, settle
 from invnas.space import Space
 from invnas.stopping import Rungs, rungs_of, tune_scheduler
@@ -39,76 +40,6 @@ class DataSource:
 
 #: Seeds there are: numpy takes 32 bits, and the random baseline has the next one.
 SEEDS = 2**32 - 1
-
-#: Peak rate and weight decay of each optimiser where none are given.
-_USUAL: Mapping[str, tuple[float, float]] = {"sgd": (0.1, 1e-4), "adamw": (2e-3, 0.05)}
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How each candidate is trained.
-
-    Attributes:
-        epochs: Passes over the training images.
-        optimizer: "sgd" (Nesterov) or "adamw".
-        learning_rate: Peak rate, reached after the warm-up, then decayed to zero by a cosine; by default 0.1 for sgd,
-            0.002 for adamw.
-        momentum: Momentum of SGD.
-        weight_decay: Weight decay; not applied to biases and norms; by default 0.0001 for sgd, 0.05 for adamw.
-        warmup_epochs: Epochs of linear warm-up.
-        label_smoothing: Share of each label spread over all classes.
-        gradient_clip: Largest norm of the gradient (involution diverges without); 0 turns clipping off.
-        precision: Lightning's precision, or "auto": bf16-mixed on a GPU, 32-true on a CPU.
-        logger: Where each epoch's metrics go: "none", "csv" or "tensorboard".
-        threads: Torch threads of each training on a CPU; 0 shares the cores among the workers.
-        max_minutes: A training that takes longer fails; None has no limit.
-
-    >>> Recipe(epochs=5, optimizer="adamw").epochs
-    5
-    """
-
-    epochs: int = 30
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    learning_rate: float | None = None
-    momentum: float = 0.9
-    weight_decay: float | None = None
-    warmup_epochs: float = 1.0
-    label_smoothing: float = 0.0
-    gradient_clip: float = 1.0
-    precision: str = "auto"
-    logger: Literal["none", "csv", "tensorboard"] = "none"
-    threads: int = 0
-    max_minutes: float | None = None
-
-    def __post_init__(self) -> None:
-        settle(self, "recipe.")
-        if self.epochs < 1:
-            raise BadInput(f"`recipe.epochs` must be at least 1, but got {self.epochs}")
-        if not self.rate > 0:
-            raise BadInput(f"`recipe.learning_rate` must be positive, but got {self.learning_rate}")
-        if not 0 <= self.label_smoothing < 1:
-            raise BadInput(f"`recipe.label_smoothing` must lie in [0, 1), but got {self.label_smoothing}")
-        if not 0 <= self.momentum < 1:
-            raise BadInput(f"`recipe.momentum` must lie in [0, 1), but got {self.momentum}")
-        if min(self.gradient_clip, self.warmup_epochs, self.decay, self.threads) < 0:
-            raise BadInput("`recipe`: gradient_clip, warmup_epochs, weight_decay and threads must not be negative")
-        if self.max_minutes is not None and not self.max_minutes > 0:
-            raise BadInput(f"`recipe.max_minutes` must be positive, but got {self.max_minutes}")
-
-    @property
-    def rate(self) -> float:
-        """The peak rate: `learning_rate`, or that of the optimiser."""
-        return _USUAL[self.optimizer][0] if self.learning_rate is None else self.learning_rate
-
-    @property
-    def decay(self) -> float:
-        """The weight decay: `weight_decay`, or that of the optimiser."""
-        return _USUAL[self.optimizer][1] if self.weight_decay is None else self.weight_decay
-
-    def resolved(self) -> Recipe:
-        """Return the same recipe with every default as a number."""
-        return replace(self, learning_rate=self.rate, weight_decay=self.decay)
-
 
 #: Settings of an experiment that say where it runs: a run can go on elsewhere.
 PLACED = ("engine", "workers", "reserve_cores", "address", "gpus_per_trial", "cpus_per_trial", "storage")

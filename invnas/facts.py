@@ -23,6 +23,8 @@ class DataFacts:
         fingerprint: Digits that differ where the images or their labels do; empty where nobody looked.
         preprocessing: What is done to an image before a network sees it, where the data say it; runs of an older
             version do not.
+        class_counts: Training images of each class in label order, where the data say it; runs of an older version do
+            not.
     """
 
     input_shape: tuple[int, int, int]
@@ -33,6 +35,7 @@ class DataFacts:
     origins: Mapping[str, str] = field(default_factory=dict)
     fingerprint: str = ""
     preprocessing: Preprocessing | None = None
+    class_counts: tuple[int, ...] | None = None
 
     def changed(self, now: DataFacts) -> str | None:
         """Return how the images found now differ from these, as the end of a sentence; None where they are the same."""
@@ -54,7 +57,13 @@ class DataFacts:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
         prepared = None if self.preprocessing is None else self.preprocessing.to_dict()
-        return {**asdict(self), "input_shape": list(self.input_shape), "preprocessing": prepared}
+        counts = None if self.class_counts is None else list(self.class_counts)
+        return {
+            **asdict(self),
+            "input_shape": list(self.input_shape),
+            "preprocessing": prepared,
+            "class_counts": counts,
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> DataFacts:
@@ -64,7 +73,7 @@ class DataFacts:
         """
         channels, height, width = map(int, data["input_shape"])
         names, scale = data["class_names"], data["normalisation"]
-        prepared = data.get("preprocessing")  # younger than the format
+        prepared, counts = data.get("preprocessing"), data.get("class_counts")  # younger than the format
         return cls(
             (channels, height, width),
             int(data["classes"]),
@@ -74,6 +83,7 @@ class DataFacts:
             {str(name): str(words) for name, words in data["origins"].items()},
             str(data["fingerprint"]),
             None if prepared is None else Preprocessing.from_dict(prepared),
+            None if counts is None else tuple(map(int, counts)),
         )
 
 

@@ -56,6 +56,16 @@ class Learner(LightningModule):
         self._losses = MeanMetric(nan_strategy="disable")
         self._largest = 0
 
+    def prepared(self, images: torch.Tensor, targets: Any, batch: int) -> tuple[torch.Tensor, Any]:
+        """Return a training batch as it is learned from, before it is divided; by default as the loader gives it.
+
+        Args:
+            images: (B, C, H, W).
+            targets: Those of the batch.
+            batch: Number of the batch in its epoch, from 0.
+        """
+        return images, targets
+
     def training_loss(self, outputs: torch.Tensor, targets: Any) -> torch.Tensor:
         """Return the loss of a batch, a scalar."""
         raise NotImplementedError
@@ -82,12 +92,13 @@ class Learner(LightningModule):
         outputs: torch.Tensor = self.network(images)
         return outputs
 
-    def training_step(self, batch: Any, _: int) -> torch.Tensor | None:
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor | None:
         """Return the loss of a batch, or of its first part."""
         images, targets = batch
         self._largest = max(self._largest, len(images))
         if len(images) == 1 < self._largest:  # the last one of an epoch: batch norm cannot normalise one value
             return None
+        images, targets = self.prepared(images, targets, batch_idx)
         self._parts, self._loss = (
             deque(_parts(images, targets, self.micro_batches)),
             torch.zeros((), device=self.device),

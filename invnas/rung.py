@@ -17,6 +17,7 @@ from lightning.pytorch.trainer.states import RunningStage
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from invnas.averaging import Average
 from invnas.data.source import single_loader
 from invnas.learner import Learner
 from invnas.measurement import Measurement
@@ -30,10 +31,16 @@ class Judged(Callback):
     Args:
         rungs: The epochs.
         measured: Makes a measurement of values by name and the epochs trained.
+        average: What is measured in the place of the weights that learn, if there is one.
     """
 
-    def __init__(self, rungs: Rungs, measured: Callable[[Mapping[str, float], int], Measurement]) -> None:
-        self._rungs, self._measured = rungs, measured
+    def __init__(
+        self,
+        rungs: Rungs,
+        measured: Callable[[Mapping[str, float], int], Measurement],
+        average: Average | None = None,
+    ) -> None:
+        self._rungs, self._measured, self._average = rungs, measured, average or Average(0)
         self._images: list[torch.Tensor] = []
 
     def on_train_batch_end(
@@ -58,6 +65,7 @@ class Judged(Callback):
             torch.no_grad(),
             precision.val_step_context(),
             _validating(trainer),
+            self._average.within(module),
             _evaluating(module, images),
         ):
             for index, batch in enumerate(loader):

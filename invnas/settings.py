@@ -67,9 +67,11 @@ def settle(value: Any, prefix: str = "") -> None:
 
 def _taken(value: Any, kind: Any, name: str, field: Field[Any]) -> Any:
     options = get_args(kind)
-    if get_origin(kind) in (Union, types.UnionType) and type(None) in options:
-        if value is None:
+    if get_origin(kind) in (Union, types.UnionType):
+        if value is None and type(None) in options:
             return None
+        if isinstance(value, str) and str in options:  # text or a mapping
+            options = (str,)
         kind = next(option for option in options if option is not type(None))
     if kind is int and field.metadata.get("count"):
         return _count(value, name)

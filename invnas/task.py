@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from invnas.class_path import load_class
-from invnas.errors import BadInput, nearest
+from invnas.errors import BadInput, nearest, shown
 from invnas.gate import user_code
 from invnas.objective import COSTS, Objective
 
@@ -68,6 +68,9 @@ class Task(Protocol):
         ...
 
 
+#: Settings of a recipe that a task has to know how to follow.
+_OF_TASKS = ("class_weights", "loss", "mixup", "cutmix")
+
 _MEMBERS = tuple(name for name in vars(Task) if not name.startswith("_"))
 
 
@@ -90,6 +93,23 @@ def load_task(name: str) -> Task:
                 f"`tested` of the task '{name}' has '{tested}', which it does not measure; {nearest(tested, names)}"
             )
     return task
+
+
+def check_recipe(task: Task, recipe: Recipe, facts: DataFacts) -> None:
+    """Raise BadInput unless a task can train as a recipe says, on images of these facts.
+
+    A task with a method `check_recipe(recipe, facts)` is asked; one without follows the common settings alone.
+    """
+    if own := getattr(task, "check_recipe", None):
+        own(recipe, facts)
+        return
+    usual = type(recipe)()
+    for name in _OF_TASKS:
+        if getattr(recipe, name) != getattr(usual, name):
+            raise BadInput(
+                f"`recipe.{name}` is {shown(getattr(recipe, name), 60)}, but the task {task.name} does not say that it "
+                "follows it: a task that does has a method `check_recipe(recipe, facts)`"
+            )
 
 
 def objectives_of(task: Task) -> tuple[Objective, ...]:

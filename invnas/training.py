@@ -20,6 +20,7 @@ from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from torch import nn
 
+from invnas.averaging import Average
 from invnas.data.source import describe
 from invnas.device import device_name
 from invnas.epochs import Clock, EpochEnd, EpochTable, OnEpoch, OnRung, resumed_epoch
@@ -136,8 +137,10 @@ def train(
     what = load_task(task)
     module = what.module(network, facts or describe(data), recipe)
     module.seed, module.micro_batches = seed, micro_batches
-    if hasattr(data, "order_seed"):
-        data.order_seed = seed
+    check_sampling(data, recipe)
+    for name, value in (("order_seed", seed), ("sampling", recipe.sampling)):
+        if hasattr(data, name):
+            setattr(data, name, value)
     last = _last(checkpoints, module, note)
     clock = Clock(recipe.max_minutes)
     logger, table = _logs(recipe, logs, module.first_epoch)
@@ -161,12 +164,14 @@ def train(
         with clock.waiting():
             return on_rung(rung) if on_rung is not None else None
 
-    judged = Judged(rungs if on_rung is not None else Rungs(), measured)
+    average = Average(recipe.ema)
+    judged = Judged(rungs if on_rung is not None else Rungs(), measured, average)
     end = EpochEnd(kept, table, on_epoch, judged, ask)
     try:
         with quiet_lightning(), clock:
-            trainer = make_trainer(recipe, [clock, judged, end], logger)
+            trainer = make_trainer(recipe, [clock, average, judged, end], logger)
             trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True if last else None)
+            average.settle(module)
             if trainer.current_epoch == 0:
                 raise TrialFailed("the training loader gave no batch")
             if end.rung is not None:
@@ -178,6 +183,16 @@ def train(
         return replace(measured(module.values, trainer.current_epoch), by_class=module.by_class)
     finally:
         _release(module, data)
+
+
+def check_sampling(data: LightningDataModule, recipe: Recipe) -> None:
+    """Raise BadInput where a recipe asks for an order of images that a data module cannot be told."""
+    if recipe.sampling != Recipe().sampling and not hasattr(data, "sampling"):
+        path = f"{type(data).__module__}.{type(data).__qualname__}"
+        raise BadInput(
+            f"`recipe.sampling` is {recipe.sampling}, but `{path}` draws its images itself: give it an attribute "
+            "`sampling`, which is then set before each training, or let its own loader balance them"
+        )
 
 
 def _last(checkpoints: Path | None, module: Learner, note: Callable[[str], None]) -> Path | None:

@@ -28,7 +28,10 @@ register_type(Names, list, Names.parse)
 
 _CAPS = ("max_macs", "max_parameters")
 _FLAGS = ("random_baseline", "branch_baseline", "baselines")
-_WITH_PARTS = ("--recipe", "--latency", "--sampler_args", "--stopper_args", "--data.init_args")
+_WITH_PARTS = (
+    *("--recipe", "--recipe.class_weights", "--recipe.loss_args", "--latency", "--sampler_args", "--stopper_args"),
+    "--data.init_args",
+)
 _KINDS = {
     "int": "a whole number",
     "float": "a number",

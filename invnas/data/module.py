@@ -26,11 +26,13 @@ class Loading:
         batch_size: Images of a batch.
         seed: Seed of order and augmentation.
         normalisation: Mean and deviation of the training images.
+        balanced: An epoch of training has each class equally often, instead of each image once.
     """
 
     batch_size: int
     seed: int
     normalisation: Normalisation
+    balanced: bool = False
 
 
 class ImageSet(Protocol):
@@ -116,6 +118,8 @@ class ImageDataModule(LightningDataModule):
     preprocessing: Preprocessing
     #: A training sets it: with `seed` it decides order and augmentation, the split stays; None leaves them to `seed`.
     order_seed: int | None = None
+    #: A training sets it: "shuffled" or "balanced", as `Recipe.sampling`.
+    sampling: str = "shuffled"
 
     def __init__(
         self,
@@ -154,6 +158,11 @@ class ImageDataModule(LightningDataModule):
     def counts(self) -> dict[str, int]:
         """Images of each split that is open."""
         return {name: len(images.classes_of) for name, images in self._sets.items()}
+
+    @property
+    def class_counts(self) -> tuple[int, ...]:
+        """Training images of each class, in label order."""
+        return tuple(np.bincount(self._sets["train"].classes_of, minlength=self.classes).tolist())
 
     def setup(self, stage: str) -> None:
         """Open the training and validation images, and the test images when `stage` is "test"."""
@@ -225,7 +234,7 @@ class ImageDataModule(LightningDataModule):
         device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
         self._sets[name] = self._sets[name].to(device)
         seed = self.seed if self.order_seed is None else seed_of(self.seed, self.order_seed)
-        loading = Loading(self.batch_size, seed, self.normalisation)
+        loading = Loading(self.batch_size, seed, self.normalisation, self.sampling == "balanced")
         return self._sets[name].batches(loading, training=name == "train")
 
 

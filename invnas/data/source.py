@@ -96,7 +96,8 @@ def describe(data: LightningDataModule) -> DataFacts:
 
     The sources of invnas say them; any other module must have an attribute `classes` or `num_classes` (a number or
     a list of names), and its image size is read from the first training batch. `class_names` and `normalisation` are
-    read where it has them, and so is `preprocessing`: a `Preprocessing`, or its fields by name.
+    read where it has them, and so is `preprocessing`: a `Preprocessing`, or its fields by name,
+    and `class_counts`, the training images of each class.
 
     Raises:
         BadInput: The module does not say how many classes it has, or its batches are not images and labels.
@@ -111,7 +112,7 @@ def _described(data: LightningDataModule) -> DataFacts:
     if shape is None:
         shape = _first_shape(data)
     facts = DataFacts(_as_shape(shape, data), classes, names, _counts(data), _normalisation(data))
-    return replace(facts, preprocessing=_preprocessing(data, facts))
+    return replace(facts, preprocessing=_preprocessing(data, facts), class_counts=_class_counts(data, classes))
 
 
 def preprocessing_of(source: DataSource, facts: DataFacts) -> Preprocessing:
@@ -180,6 +181,23 @@ def _names(data: LightningDataModule, classes: int) -> tuple[str, ...] | None:
             f"`class_names` of `{_path_of(data)}` must be {classes} names in label order, but is {shown(names, 60)}"
         )
     return tuple(str(name) for name in found)
+
+
+def _class_counts(data: LightningDataModule, classes: int) -> tuple[int, ...] | None:
+    """Return the training images of each class, where a module says them in label order."""
+    said = getattr(data, "class_counts", None)
+    if said is None:
+        return None
+    try:
+        counts = tuple(int(count) for count in said)
+    except (TypeError, ValueError, OverflowError):
+        counts = ()
+    if len(counts) != classes or min(counts) < 0:
+        raise BadInput(
+            f"`class_counts` of `{_path_of(data)}` must be {classes} numbers of training images in label order, but is "
+            f"{shown(said, 60)}"
+        )
+    return counts
 
 
 def _first_shape(data: LightningDataModule) -> tuple[int, ...]:

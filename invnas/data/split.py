@@ -48,6 +48,18 @@ def subset(labels: np.ndarray, count: int, seed: int, balance: bool = False) -> 
     return np.sort(np.lexsort((tie, turn))[:count])
 
 
+def balanced(labels: np.ndarray, seed: int) -> np.ndarray:
+    """Return as many indices as there are labels, in random order, each class equally often (to one image).
+
+    Within a class every image comes as often as the others, to one; those that come once more are drawn by the seed.
+    """
+    members = _shuffled_classes(labels, seed)
+    rng = np.random.default_rng((seed, 1))
+    each, more = divmod(len(labels), len(members))
+    extra = rng.permutation(len(members)) < more
+    return rng.permutation(np.concatenate([np.resize(m, each + one) for m, one in zip(members, extra, strict=True)]))
+
+
 def _shuffled_classes(labels: np.ndarray, seed: int) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
     order = np.argsort(labels, kind="stable")

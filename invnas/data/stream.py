@@ -21,7 +21,7 @@ from invnas.data.module import Loading
 from invnas.data.normalisation import Normalisation
 from invnas.data.pictures import Pictures, decode, stacked, to_array
 from invnas.data.preparing import batch_of, centre, prepared, scaled
-from invnas.data.split import seed_of
+from invnas.data.split import balanced, seed_of
 from invnas.errors import BadInput
 from invnas.preprocessing import CENTRE, Preprocessing
 
@@ -140,7 +140,9 @@ class StreamImages:
         return StreamBatches(
             _Decoded(self, loading.seed, training),
             batch_size=loading.batch_size,
-            sampler=EpochSampler(count, loading.seed, shuffle=training),
+            sampler=EpochSampler(
+                count, loading.seed, shuffle=training, labels=self.labels if training and loading.balanced else None
+            ),
             # Batch norm cannot normalise a batch of one value.
             drop_last=training and count % loading.batch_size == 1,
             num_workers=self.workers,
@@ -150,11 +152,15 @@ class StreamImages:
         )
 
 
-class EpochSampler(Sampler[tuple[int, int]]):
-    """Yields (epoch, position): the worker that reads an image needs both to draw the same crop after a resume."""
+class EpochSampler(Sampler[tuple[int, ...]]):
+    """Yields (epoch, position): the worker that reads an image needs both to draw the same crop after a resume.
 
-    def __init__(self, count: int, seed: int, shuffle: bool) -> None:
-        self.count, self.seed, self.shuffle, self.epoch = count, seed, shuffle, 0
+    With `labels` each class comes equally often, and what is yielded is (epoch, position, place in the order): an image
+    that comes twice is cropped in two ways.
+    """
+
+    def __init__(self, count: int, seed: int, shuffle: bool, labels: np.ndarray | None = None) -> None:
+        self.count, self.seed, self.shuffle, self.labels, self.epoch = count, seed, shuffle, labels, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration yields."""
@@ -163,10 +169,13 @@ class EpochSampler(Sampler[tuple[int, int]]):
     def __len__(self) -> int:
         return self.count
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
+    def __iter__(self) -> Iterator[tuple[int, ...]]:
+        seed = seed_of(self.seed, self.epoch)
+        if self.labels is not None:
+            return ((self.epoch, int(one), place) for place, one in enumerate(balanced(self.labels, seed)))
         order = np.arange(self.count)
         if self.shuffle:
-            order = np.random.default_rng(seed_of(self.seed, self.epoch)).permutation(self.count)
+            order = np.random.default_rng(seed).permutation(self.count)
         return ((self.epoch, int(position)) for position in order)
 
 
@@ -186,13 +195,13 @@ class _Decoded(Dataset[Any]):
     def __init__(self, images: StreamImages, seed: int, training: bool) -> None:
         self.images, self.seed, self.training = images, seed, training
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray, int] | BadInput:
-        epoch, position = key
+    def __getitem__(self, key: tuple[int, ...]) -> tuple[np.ndarray, int] | BadInput:
+        epoch, position, *place = key
         images, index = self.images, int(self.images.indices[position])
         try:
             if self.training:
                 image = decode(images.pictures, index, images.frame.channels)
-                image = images.frame.training(image, random.Random(seed_of(self.seed, epoch, index)))
+                image = images.frame.training(image, random.Random(seed_of(self.seed, epoch, index, *place)))
                 pixels = to_array(image, images.frame.channels)
             else:
                 pixels = prepared(images.pictures, index, images.preprocessing)

@@ -14,7 +14,7 @@ from invnas.data.augment import Augment
 from invnas.data.module import Loading
 from invnas.data.normalisation import Normalisation
 from invnas.data.pictures import Span
-from invnas.data.split import seed_of
+from invnas.data.split import balanced, seed_of
 from invnas.preprocessing import Preprocessing
 
 
@@ -32,6 +32,7 @@ class TensorBatches:
         seed: Seed of order and augmentation.
         shuffle: Training: random order, and a last batch of one image is dropped, because batch norm cannot
             normalise one value.
+        balanced: With `shuffle`: each class equally often, instead of each image once.
     """
 
     batch_sampler = None  # Lightning reads it beside `sampler`
@@ -45,10 +46,11 @@ class TensorBatches:
         augment: Augment | None = None,
         seed: int = 0,
         shuffle: bool = False,
+        balanced: bool = False,
     ) -> None:
         self.images, self.labels, self.batch_size = images, labels, batch_size
         self.normalisation, self.augment = normalisation, augment
-        self.seed, self.shuffle, self.epoch = seed, shuffle, 0
+        self.seed, self.shuffle, self.balanced, self.epoch = seed, shuffle, balanced, 0
 
     @property
     def sampler(self) -> TensorBatches:
@@ -67,7 +69,7 @@ class TensorBatches:
         # A generator, because Lightning makes the iterator before it tells the epoch.
         device, count = self.labels.device, len(self.labels)
         generator = torch.Generator().manual_seed(seed_of(self.seed, self.epoch))
-        order = torch.randperm(count, generator=generator).to(device) if self.shuffle else None
+        order = self._order(generator).to(device) if self.shuffle else None
         draws = None
         if self.augment is not None:
             height, width = self.images.shape[2:]
@@ -76,6 +78,11 @@ class TensorBatches:
             batch = slice(start, start + self.batch_size)
             chosen = batch if order is None else order[batch]
             yield self._images(chosen, None if draws is None else draws[batch]), self.labels[chosen]
+
+    def _order(self, generator: torch.Generator) -> torch.Tensor:
+        if self.balanced:
+            return torch.from_numpy(balanced(self.labels.cpu().numpy(), seed_of(self.seed, self.epoch)))
+        return torch.randperm(len(self.labels), generator=generator)
 
     def _images(self, chosen: slice | torch.Tensor, draws: torch.Tensor | None) -> torch.Tensor:
         images = self.images[chosen]
@@ -150,4 +157,5 @@ class TensorImages:
             self.augment if training else None,
             loading.seed,
             shuffle=training,
+            balanced=loading.balanced,
         )

@@ -268,3 +268,22 @@ def test_balance_draws_equally_many_and_a_limit_alone_keeps_shares(make_folder: 
     assert counted[0] in ([9, 3], [10, 2])
     with pytest.raises(BadInput, match="`balance` says how `train_limit` draws: give `train_limit` too"):
         ImageFolder(str(root), balance=True)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_balanced_batches_of_a_folder_have_classes_equally_often(
+    make_folder: Callable[..., Path], workers: int
+) -> None:
+    root = make_folder(each=20)
+    for number in range(4, 20):
+        (root / "train" / "class1" / f"{number}.png").unlink()
+    data = ImageFolder(str(root), image_size=8, batch_size=4, num_workers=workers)
+    data.setup("fit")
+    assert data.class_counts == (13, 2)
+    data.sampling = "balanced"
+    loader = data.train_dataloader()
+    images, labels = (torch.cat(parts) for parts in zip(*loader, strict=True))
+    assert sorted(labels.bincount().tolist()) == [7, 8]
+    assert len({tuple(image.flatten().tolist()) for image in images[labels == 1]}) >= 7  # of two images, cropped anew
+    assert torch.equal(everything(data.train_dataloader()), images)
+    assert len(everything(data.val_dataloader())) == 4  # of the images that are there

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from invnas.data.split import hold_out, seed_of, subset
+from invnas.data.split import balanced, hold_out, seed_of, subset
 
 label_lists = st.lists(st.integers(0, 4), min_size=1, max_size=60).map(np.asarray)
 shares = st.floats(0.01, 0.99)
@@ -82,3 +82,26 @@ def test_a_limit_keeps_the_share_of_every_class(sizes: list[int], share: float, 
     assert len(chosen) == count
     found = np.bincount(labels[chosen], minlength=len(sizes))
     assert (np.abs(found - count * np.array(sizes) / len(labels)) <= 1.5).all()
+
+
+@given(label_lists, seeds)
+def test_a_balanced_epoch_has_classes_and_their_images_equally_often(labels: np.ndarray, seed: int) -> None:
+    order = balanced(labels, seed)
+    assert len(order) == len(labels)
+    present = np.unique(labels)
+    each = np.bincount(labels[order], minlength=5)[present]
+    assert each.max() - each.min() <= 1
+    for label in present:
+        images = np.bincount(order, minlength=len(labels))[labels == label]
+        assert images.max() - images.min() <= 1
+    assert np.array_equal(order, balanced(labels, seed))
+
+
+def test_which_images_of_a_large_class_come_differs_from_epoch_to_epoch() -> None:
+    labels = np.repeat([0, 1], [90, 10])
+    seen = [set(order[labels[order] == 0].tolist()) for order in (balanced(labels, seed_of(0, e)) for e in range(3))]
+    assert all(len(some) == 50 for some in seen)
+    assert seen[0] != seen[1] != seen[2]
+    assert len(set().union(*seen)) > 70
+    order = balanced(labels, 0)
+    assert 3 < (labels[order[:20]] == 1).sum() < 17  # classes are mixed

@@ -87,3 +87,20 @@ def test_normalised_images_have_mean_zero_and_deviation_one(dtype: torch.dtype) 
 def test_a_constant_channel_is_not_divided_by_zero() -> None:
     images = torch.full((3, 1, 2, 2), 7, dtype=torch.uint8)
     assert torch.allclose(Normalisation.of(images).apply(images), torch.zeros(3, 1, 2, 2), atol=1e-6)
+
+
+def test_balanced_batches_have_classes_equally_often_and_change_a_repeated_image_anew() -> None:
+    images = torch.rand(12, 1, 6, 5, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([0] * 10 + [1] * 2)
+
+    def epoch(number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        batches = TensorBatches(images, labels, 4, PLAIN, ALL, seed=1, shuffle=True, balanced=True)
+        batches.sampler.set_epoch(number)
+        pixels, classes = zip(*batches, strict=True)
+        return torch.cat(pixels), torch.cat(classes)
+
+    pixels, classes = epoch(0)
+    assert classes.bincount().tolist() == [6, 6]
+    assert len({tuple(image.flatten().tolist()) for image in pixels[classes == 1]}) > 2  # of two images
+    assert torch.equal(epoch(0)[0], pixels)
+    assert not torch.equal(epoch(1)[0], pixels)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from invnas.facts import DataFacts
 from invnas.objective import Objective
 from invnas.tasks.classification.head import ClassScores
+from invnas.tasks.classification.weighting import weights_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -64,7 +65,13 @@ class Classification:
         """Return the LightningModule of a classifier."""
         from invnas.tasks.classification.module import Classifier
 
-        return Classifier(network, facts.classes, recipe)
+        return Classifier(network, facts.classes, recipe, weights_of(recipe, facts))
+
+    def check_recipe(self, recipe: Recipe, facts: DataFacts) -> None:
+        """Raise BadInput unless the weights are of these classes and the loss takes their labels."""
+        from invnas.tasks.classification.criterion import check_criterion
+
+        check_criterion(recipe, facts.classes, weights_of(recipe, facts))
 
     def check_targets(self, facts: DataFacts) -> Callable[[Any, int, bool], None]:
         """Return the check of labels."""

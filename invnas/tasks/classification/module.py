@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -13,23 +14,29 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from invnas.experiment import Recipe
 from invnas.learner import Learner
+from invnas.tasks.classification.criterion import criterion_of, guess_of
 from invnas.tasks.classification.labels import as_classes, as_targets
+from invnas.tasks.classification.mixing import mixed
 from invnas.tasks.classification.ranking import AreaUnderRoc
 
 
 class Classifier(Learner):
-    """Cross-entropy for training; on the images it is judged by top-1, top-5 (with more than five classes) and loss,
-    and what weighs every class alike: balanced accuracy, macro F1, macro AUROC.
+    """The recipe's loss for training; then top-1, top-5 (with more than five classes), cross-entropy, and what weighs
+    every class alike: balanced accuracy, macro F1, macro AUROC.
 
     Args:
         network: (B, C, H, W) -> (B, classes).
         classes: Number of classes.
         recipe: How to train it.
+        weights: Weight of each class in the training loss; None: all count alike.
     """
 
-    def __init__(self, network: nn.Module, classes: int, recipe: Recipe) -> None:
-        super().__init__(network, recipe, guessing=math.log(classes))
-        self.classes = classes
+    def __init__(
+        self, network: nn.Module, classes: int, recipe: Recipe, weights: Sequence[float] | None = None
+    ) -> None:
+        criterion = criterion_of(recipe, weights)
+        super().__init__(network, recipe, guess_of(recipe, criterion, classes))
+        self.classes, self.criterion = classes, criterion
         tops = {"top1": 1, "top5": 5} if classes > 5 else {"top1": 1}
         self.metrics = MetricCollection(
             {
@@ -44,10 +51,24 @@ class Classifier(Learner):
         self._counts: torch.Tensor | None = None
         self._shares: tuple[float | None, ...] = ()
 
-    def training_loss(self, outputs: torch.Tensor, targets: Any) -> torch.Tensor:
-        """Return the cross-entropy, with the recipe's label smoothing."""
+    def prepared(self, images: torch.Tensor, targets: Any, batch: int) -> tuple[torch.Tensor, Any]:
+        """Return a training batch with its images mixed, where the recipe says so; seed, epoch and batch decide how."""
         targets = as_targets(targets, self.classes)
-        return F.cross_entropy(outputs, targets, label_smoothing=self.recipe.label_smoothing)
+        if not self.recipe.mixes:
+            return images, targets
+        shares = F.one_hot(targets, self.classes) if targets.dim() == 1 else targets
+        images = images.to(self.dtype)
+        # Without a seed torch's own generator decides.
+        seed = int(torch.randint(2**62, ())) if self.seed is None else self.seed
+        rng = np.random.default_rng((seed, self.current_epoch, batch))
+        return mixed(images, shares.to(images.dtype), self.recipe.mixup, self.recipe.cutmix, rng)
+
+    def training_loss(self, outputs: torch.Tensor, targets: Any) -> torch.Tensor:
+        """Return the recipe's loss."""
+        if outputs.dtype != torch.float64:  # a loss of a user's own need not know half precision
+            outputs = outputs.float()
+        loss: torch.Tensor = self.criterion(outputs, as_targets(targets, self.classes))
+        return loss
 
     def measure(self, outputs: torch.Tensor, targets: Any) -> None:
         """Add a batch to the metrics."""
