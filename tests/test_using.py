@@ -158,9 +158,11 @@ def test_evaluate_prints_and_draws(made: Made, tmp_path: Path, call: Any) -> Non
     assert sum(map(sum, found["confusion"])) == found["count"] == sum(one["count"] for one in found["classes"])
     assert call("evaluate", made.model, "Digits", "--init_args", "{batch_size: 16}")[0] == 0
     for word, said in (
-        ("digit", "unknown name 'digit' in experiments; nearest: 'digits'"),
+        ("digit", "nothing called 'digit' to evaluate on: it must be a folder with a folder of images for each"),
+        ("digit", "or an experiment that comes with invnas (nearest: 'digits'; "),
+        ("no.yaml", "there is no file 'no.yaml'"),
         ("invnas.data.Digit", "has no class `Digit`; nearest: 'Digits'"),
-        ("no/such", "there is no folder 'no/such'"),
+        ("no/such", "nothing called 'no/such' to evaluate on"),
     ):
         code, _, err = call("evaluate", made.model, word)
         assert (code, said in err) == (2, True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from invnas.errors import BadInput
+from invnas.errors import BadInput, nearest
 from invnas.experiment import DataSource
 
 if TYPE_CHECKING:
@@ -135,6 +135,7 @@ def evaluate(
 def _source(data: str, init_args: dict[str, Any] | None) -> str | DataSource:
     """Return the folder or the data module that a word means."""
     from invnas.data import _HOME
+    from invnas.shipped import shipped
 
     if Path(data).is_dir():
         if init_args is not None:
@@ -143,8 +144,13 @@ def _source(data: str, init_args: dict[str, Any] | None) -> str | DataSource:
     named = data.rpartition(".")[0] if "." in data and Path(data).suffix not in (".yaml", ".yml") else ""
     if (named and "/" not in data) or (data in _HOME and data[:1].isupper()):
         return DataSource(data, init_args or {})
-    if "/" in data and Path(data).suffix not in (".yaml", ".yml"):
-        raise BadInput(f"there is no folder '{data}' with images to evaluate on")
+    known = shipped("experiments")
+    if Path(data).suffix not in (".yaml", ".yml") and data not in known and not Path(data).is_file():
+        raise BadInput(
+            f"there is nothing called '{data}' to evaluate on: it must be a folder with a folder of images for each "
+            "class, the folder of a run, a YAML file, the class path of a data module, or an experiment that comes "
+            f"with invnas ({nearest(data, known)})"
+        )
     return _in_file(data, init_args)
 
 
