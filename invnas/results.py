@@ -189,10 +189,11 @@ def export_model(
     Args:
         run: The run or its folder.
         pick: "knee", "best", "trial=17", "max-macs=20M" or "max-parameters=1M".
-        formats: Any of onnx, pt2, safetensors.
+        formats: Any of onnx, pt2, pte (ExecuTorch), openvino, safetensors.
         out: Where to; by default `export` in the run folder.
         with_preprocessing: Also write `model_with_preprocessing.onnx`, which takes the bytes of an image of any size.
-        int8: Also write `model_int8.onnx`, calibrated by validation images; the card says its accuracy and time.
+        int8: Also write `model_int8.onnx` and, for pte, `model_int8.pte`, calibrated by validation images; the card
+            says their accuracy and time.
         max_drop: Percentage points of accuracy that it may lose before that is said to be too much.
 
     Example, after that of `run_search`:

@@ -310,12 +310,14 @@ def test_search_shows_the_front_and_writes_the_report(call: Call, searched: Path
 
 def test_search_and_export_in_one_command(call: Call, space: Path, tmp_path: Path) -> None:
     words = ["--space", space, "--trials", 1, "--run-dir", tmp_path / "run", "--export", tmp_path / "model"]
-    code, out, err = call("search", *words, "--json", *TINY)
+    code, _, err = call("search", *words[:-2], "--with-preprocessing", *TINY)
+    assert (code, "`with_preprocessing` is a file of an export: give its folder too, --export" in err) == (2, True)
+    code, out, err = call("search", *words, "--with-preprocessing", "--json", *TINY)
     assert code == 0, err
     found = json.loads(out)  # progress is on standard error
     assert "search 1/1" in err
     assert found["trials"] == {"complete": 1, "stopped": 0, "failed": 0, "running": 0}
-    assert [one["format"] for one in found["export"]] == ["onnx", "pt2", "safetensors"]
+    assert [one["format"] for one in found["export"]] == ["onnx", "pt2", "safetensors", "onnx with preprocessing"]
     assert all(one["parity_error"] < 1e-4 and Path(one["path"]).is_file() for one in found["export"])
     assert Path(found["report"]).is_file()
     assert found["front"][0]["trial"] == found["knee"] == 0

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import invnas
-from invnas.latency.settings import PACKAGES
+from invnas.export.graphs import GRAPHS
 
 ROOT = Path(invnas.__file__).parent.parent
 pytestmark = pytest.mark.skipif(not (ROOT / "pyproject.toml").is_file(), reason="needs a checkout")
@@ -52,7 +52,7 @@ def test_every_pattern_of_package_data_means_something(setuptools_says: dict[str
 
 def test_every_extra_that_an_error_names_can_be_installed() -> None:
     offered = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    named = {extra for _, extra in PACKAGES.values() if extra}
+    named = {graph.extra for graph in GRAPHS.values() if graph.extra}
     for path in (ROOT / "invnas").rglob("*.py"):
         named |= set(re.findall(r"""MissingExtra\(\S+, ["'](\w+)["']\)""", path.read_text(encoding="utf-8")))
     assert len(named) > 5

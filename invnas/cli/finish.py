@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from importlib.util import find_spec
 from typing import Any
 
 from invnas.cli.tables import export_facts, print_export, print_front, print_json, run_facts
@@ -18,7 +17,7 @@ def say(sentence: str) -> None:
     print(sentence, file=sys.stderr)
 
 
-def finish(run: Run, export_folder: str | None, json: bool) -> None:
+def finish(run: Run, export_folder: str | None, json: bool, *, with_preprocessing: bool = False) -> None:
     """Report, show and export what a search found."""
     if not run.front():
         reason = next((trial.reason for trial in run.trials() if trial.reason), "nothing was trained")
@@ -32,7 +31,10 @@ def finish(run: Run, export_folder: str | None, json: bool) -> None:
         print_front(run)
         if page is not None:
             print(f"report: {page}")
-    files = export_files(run, "knee", _installed_formats(), export_folder, show=not json) if export_folder else None
+    files = None
+    if export_folder:
+        wanted = {"with_preprocessing": with_preprocessing}
+        files = export_files(run, "knee", _installed_formats(), export_folder, show=not json, **wanted)
     if json:
         print_json({**run_facts(run), "report": None if page is None else str(page), "export": files})
         return
@@ -53,7 +55,11 @@ def export_files(
 
 
 def _installed_formats() -> Names:
-    if all(find_spec(package) for package in ("onnx", "onnxruntime", "onnxscript")):
-        return Names(("onnx", "pt2", "safetensors"))
-    print(f"no ONNX file: {MissingExtra('onnx', 'onnx')}", file=sys.stderr)
-    return Names(("pt2", "safetensors"))
+    from invnas.export.graphs import GRAPHS
+
+    try:
+        GRAPHS["onnx"].need()
+    except MissingExtra as error:
+        say(f"no ONNX file: {error}")
+        return Names(("pt2", "safetensors"))
+    return Names(("onnx", "pt2", "safetensors"))

@@ -17,7 +17,7 @@ def profile(
     classes: int | None = None,
     convention: Literal["macs", "published"] = "macs",
     latency: bool = False,
-    runtime: Literal["torch", "onnxruntime", "executorch"] | None = None,
+    runtime: Literal["torch", "onnxruntime", "executorch", "openvino"] | None = None,
     threads: int | None = None,
     batch: int | None = None,
     on: str | None = None,
@@ -33,7 +33,7 @@ def profile(
         classes: Number of classes; by default those of the export, or else 1000.
         convention: What MACs count: macs (multiply-adds alone), or published (as the paper of involution counts).
         latency: Also measure a forward pass.
-        runtime: Who runs it then: torch (by default), onnxruntime or executorch.
+        runtime: Who runs it then: torch (by default), onnxruntime, executorch or openvino.
         threads: Threads of a forward pass; by default 1.
         batch: Images of a forward pass; by default 1.
         on: Where: local (by default), or ssh://user@host:port/path/of/python.

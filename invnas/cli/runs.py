@@ -17,6 +17,7 @@ def search(
     *,
     run_dir: str = "",
     export: str | None = None,
+    with_preprocessing: bool = False,
     json: bool = False,
     quiet: bool = False,
     print_config: bool = False,
@@ -27,7 +28,9 @@ def search(
         experiment: Name of an experiment that comes with invnas (see invnas list), a YAML file, or the Python file of a
             space; options win over it.
         run_dir: Folder of the run; by default runs/<name>-<first free number>.
-        export: Also export the knee of the front to this folder, in each format that is installed.
+        export: Also export the knee of the front to this folder, as torch.export program, weights and, where its
+            packages are installed, ONNX.
+        with_preprocessing: Export model_with_preprocessing.onnx as well, which takes the bytes of an image of any size.
         json: Print the result as JSON.
         quiet: Show no progress.
         print_config: Print every setting with its value as YAML, and do nothing.
@@ -40,9 +43,9 @@ def search(
     from invnas.cli.finish import finish
     from invnas.commands import run_search
 
-    _check_export_folder(export)
+    _check_export(export, with_preprocessing)
     with _stoppable(run_dir):
-        finish(run_search(experiment, run_dir, quiet=quiet), export, json)
+        finish(run_search(experiment, run_dir, quiet=quiet), export, json, with_preprocessing=with_preprocessing)
 
 
 def resume(
@@ -59,6 +62,7 @@ def resume(
     cpus_per_trial: float | None = None,
     storage: str | None = None,
     export: str | None = None,
+    with_preprocessing: bool = False,
     json: bool = False,
     quiet: bool = False,
 ) -> None:
@@ -77,7 +81,9 @@ def resume(
         gpus_per_trial: GPUs of each training under Ray, a part such as 0.25 too.
         cpus_per_trial: CPU cores of each training under Ray.
         storage: Folder that all machines share, or URL, through which files come back under Ray.
-        export: Also export the knee of the front to this folder, in each format that is installed.
+        export: Also export the knee of the front to this folder, as torch.export program, weights and, where its
+            packages are installed, ONNX.
+        with_preprocessing: Export model_with_preprocessing.onnx as well, which takes the bytes of an image of any size.
         json: Print the result as JSON.
         quiet: Show no progress.
     """
@@ -94,10 +100,10 @@ def resume(
         "storage": storage,
     }
     placed = {name: value for name, value in given.items() if value is not None}
-    _check_export_folder(export)
+    _check_export(export, with_preprocessing)
     with _stoppable(run):
         resumed = resume_search(run, trials, promote=promote, baselines=baselines, placed=placed, quiet=quiet)
-        finish(resumed, export, json)
+        finish(resumed, export, json, with_preprocessing=with_preprocessing)
 
 
 def confirm(run: str, *, seeds: int = 2, json: bool = False, quiet: bool = False) -> None:
@@ -181,12 +187,12 @@ def export(
     Args:
         run: Folder of the run. A run folder is code: its space.py is executed.
         pick: Which trial: knee, best, trial=17, max-macs=20M or max-parameters=1M.
-        format: Any of onnx, pt2, safetensors, with commas between.
+        format: Any of onnx, pt2, pte (ExecuTorch), openvino, safetensors, with commas between.
         out: Folder to write to; by default export in the folder of the run.
         with_preprocessing: Also write model_with_preprocessing.onnx, which takes the bytes of an image of any size and
             returns probabilities and the class.
-        int8: Also write model_int8.onnx, with convolutions in int8, calibrated by validation images; accuracy and time
-            before and after are printed.
+        int8: Also write model_int8.onnx and, for pte, model_int8.pte, with convolutions in int8, calibrated by
+            validation images; accuracy and time before and after are printed.
         max_drop: Percentage points of accuracy that int8 may lose before that is said to be too much.
         json: Print the result as JSON.
     """
@@ -247,8 +253,14 @@ def _stoppable(folder: str, again: str = "") -> Iterator[None]:
         ) from None
 
 
-def _check_export_folder(export_folder: str | None) -> None:
-    """Refuse a folder before the search instead of after it."""
+def _check_export(export_folder: str | None, with_preprocessing: bool) -> None:
+    """Refuse an export before the search instead of after it."""
+    if with_preprocessing:
+        if export_folder is None:
+            raise BadInput("`with_preprocessing` is a file of an export: give its folder too, --export FOLDER")
+        from invnas.export.graphs import GRAPHS
+
+        GRAPHS["onnx"].need()
     folder = Path(export_folder) if export_folder is not None else None
     if folder is None or not folder.exists():
         return

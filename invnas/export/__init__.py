@@ -1,11 +1,10 @@
-"""From a trained network to files others can run: ONNX, torch.export and safetensors, each checked against it."""
+"""From a trained network to files others can run: graphs for several runtimes, and weights, each checked against it."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,14 +12,16 @@ from torch import nn
 
 from invnas.architecture import Architecture
 from invnas.errors import BadInput, InvnasError, nearest
-from invnas.export.card import WITH, card
-from invnas.export.description import FILE, checksum, describe
+from invnas.export.card import card
+from invnas.export.description import checksum, describe
 from invnas.export.folder import CARD, replacing
-from invnas.export.int8 import INT8, INT8_FILE, Judges, quantise
-from invnas.export.load import WEIGHTS, load_model, rebuild
-from invnas.export.onnx_graph import need_onnx, run_onnx, write_onnx
-from invnas.export.preprocess import PREPROCESS, Used, used
-from invnas.export.program import run_pt2, write_pt2
+from invnas.export.formats import BESIDE, FILES, FORMATS, NAMES, WITH
+from invnas.export.graphs import GRAPHS
+from invnas.export.int8 import INT8, Judges
+from invnas.export.load import load_model, rebuild
+from invnas.export.onnx_graph import write_onnx
+from invnas.export.parity import Truth, truth_of
+from invnas.export.preprocess import Used, used
 from invnas.head import Head, check_output
 from invnas.nn import build, fold
 from invnas.preprocessing import Preprocessing
@@ -28,21 +29,13 @@ from invnas.settings import names as names_of
 from invnas.space import Space
 from invnas.weights import check_shapes, save_weights
 
-__all__ = ["FORMATS", "TOLERANCE", "ExportMismatch", "Exported", "export", "load_model"]
-
-#: Every format by name, with its file.
-FORMATS: Mapping[str, str] = {"onnx": "model.onnx", "pt2": "model.pt2", "safetensors": WEIGHTS}
-
-#: Largest parity error that passes: float32 sums in another order stay below a hundredth of it.
-TOLERANCE = 1e-4
+__all__ = ["FORMATS", "ExportMismatch", "Exported", "export", "load_model"]
 
 #: Batch sizes each file is checked with.
 BATCHES = (1, 3)
 
-#: The second ONNX file, which takes the bytes of an image.
-WHOLE = "model_with_preprocessing.onnx"
-
-_FILES = frozenset({*FORMATS.values(), "model.onnx.data", WHOLE, INT8_FILE, PREPROCESS, FILE, CARD})
+#: Error of a probability that passes in the file with preprocessing, whose pixels may be off by 1 of 255.
+TOLERANCE = 1e-4
 
 
 class ExportMismatch(InvnasError):
@@ -54,11 +47,12 @@ class Exported:
     """One file of an export.
 
     Attributes:
-        format: "onnx", "pt2" or "safetensors"; "onnx with preprocessing" for the second ONNX file;
-            "int8" for that in int8.
+        format: One of `FORMATS`; "onnx with preprocessing" for the second ONNX file; "int8" for the ONNX file in int8,
+            "int8 pte" for the ExecuTorch program in it.
         path: The file.
-        parity_error: Largest difference of a score from the network's, over the network's largest score; with
-            preprocessing that of a probability.
+        parity_error: Largest difference of a score from the network's in float64, over the largest score; with
+            preprocessing that of a probability from the network's in float32, in int8 that of a score from the float
+            file's.
         bytes: Size of the file, with the data beside it if there is any.
         said: What was found of it beside that, as a sentence; of int8 accuracy and time.
     """
@@ -101,7 +95,7 @@ def export(
         task: What the network is trained for.
         preprocessing: What is done to images before the network sees them; None: unknown.
         with_preprocessing: Also write an ONNX file that takes the bytes of an image of any size.
-        judges: Also write an ONNX file in int8, calibrated and judged by these images.
+        judges: Also write the ONNX file and the ExecuTorch program in int8, calibrated and judged by these images.
 
     Returns:
         One entry for each format, in the order asked for.
@@ -109,7 +103,7 @@ def export(
     Raises:
         BadInput: If a format is unknown, the folder holds other files or cannot be written, the network does not
             fit the architecture, or a file with preprocessing cannot be made.
-        MissingExtra: If the packages for ONNX are not installed.
+        MissingExtra: If the packages for a format are not installed.
         ExportMismatch: If a file computes other scores than the network; nothing is written then.
         InvnasError: If the network cannot be traced.
     """
@@ -123,38 +117,40 @@ def export(
         _check_int8_can_be(formats, task)
     _check_is(network, architecture, input_shape, head)
     types = Space(architecture.network).types
-    with replacing(Path(folder), _FILES) as staging:
+    with replacing(Path(folder), NAMES) as staging:
         frozen = _frozen(network)
-        images, scores = _expected(frozen, input_shape, head)
-        writers: dict[str, Callable[..., None]] = {
-            "onnx": partial(write_onnx, metadata=known.metadata),
-            "pt2": write_pt2,
-        }
+        truth = _truth(frozen, input_shape, head)
         folded = fold(frozen)  # the weights stay as they were trained
-        for name in formats:
-            path = staging / FORMATS[name]
-            if name in writers:
-                writers[name](folded, images[-1], path)
-            else:
-                save_weights(frozen, path)
+        _write(formats, staging, frozen, folded, truth.images[-1], known)
         known.write(staging)
         extra = _write_whole(staging, frozen, known) if with_preprocessing else {}
         said = {}
         if judges is not None:
-            found = quantise(staging / FORMATS["onnx"], staging / INT8_FILE, judges)
-            extra[INT8], said[INT8] = found.error, found.said
+            for source, int8 in ((name, INT8[name]) for name in formats if name in INT8):
+                found = int8.quantise(staging / FORMATS[source], folded, staging / int8.file, judges)
+                extra[int8.name], said[int8.name] = found.error, f"{int8.name}: {found.said}"
         sums = {path.name: checksum(path) for path in sorted(staging.iterdir())}
         description = describe(architecture, input_shape, classes, names, sums, task)
         description.write(staging)
-        runners = {
-            "onnx": run_onnx,
-            "pt2": run_pt2,
-            "safetensors": lambda path, images: _scores(rebuild(path.parent, types), images),
-        }
-        errors = {name: _parity(name, runners[name], staging, images, scores) for name in formats} | extra
-        text = card(description, architecture, errors, facts, tuple(types), known, said)
+        runners = {name: GRAPHS[name].run for name in formats if name in GRAPHS}
+        runners["safetensors"] = lambda path, images: truth_of(rebuild(path.parent, types), images).scores
+        errors = {name: _parity(name, runners[name], staging, truth) for name in formats} | extra
+        text = card(description, architecture, errors, facts, tuple(types), known, said, truth.own)
         (staging / CARD).write_text(text, encoding="utf-8")
     return tuple(_exported(name, Path(folder), error, said.get(name, "")) for name, error in errors.items())
+
+
+def _write(
+    formats: Sequence[str], folder: Path, frozen: nn.Module, folded: nn.Module, images: torch.Tensor, known: Used
+) -> None:
+    for name in formats:
+        path = folder / FORMATS[name]
+        if name == "safetensors":
+            save_weights(frozen, path)
+        elif name == "onnx":
+            write_onnx(folded, images, path, known.metadata)
+        else:
+            GRAPHS[name].write(folded, images, path)
 
 
 def _known(formats: Sequence[str]) -> tuple[str, ...]:
@@ -164,8 +160,9 @@ def _known(formats: Sequence[str]) -> tuple[str, ...]:
             raise BadInput(f"unknown export format '{name}'; {nearest(name, FORMATS)}")
     if not formats:
         raise BadInput(f"`formats` names no format; {nearest('', FORMATS)}")
-    if "onnx" in formats:
-        need_onnx()
+    for name in formats:
+        if name in GRAPHS:
+            GRAPHS[name].need()
     return tuple(dict.fromkeys(formats))
 
 
@@ -179,8 +176,10 @@ def _check_whole_can_be(formats: Sequence[str], known: Used, task: str) -> None:
 
 
 def _check_int8_can_be(formats: Sequence[str], task: str) -> None:
-    if "onnx" not in formats:
-        raise BadInput("the int8 file is made of the ONNX file: add onnx to the formats")
+    if not any(name in INT8 for name in formats):
+        raise BadInput(
+            "an int8 file is made of the ONNX file or of the ExecuTorch program: add onnx or pte to the formats"
+        )
     if task != "classification":
         raise BadInput(f"an int8 file is judged by its accuracy, which the task '{task}' has not")
 
@@ -189,8 +188,9 @@ def _write_whole(folder: Path, network: nn.Module, known: Used) -> dict[str, flo
     """Write the file that takes the bytes of an image, check it, and return its parity error."""
     from invnas.export.whole import check_whole, write_whole
 
-    write_whole(folder / FORMATS["onnx"], known, folder / WHOLE)
-    steps, error = check_whole(folder / WHOLE, network, known)
+    path = folder / FILES[WITH]
+    write_whole(folder / FORMATS["onnx"], known, path)
+    steps, error = check_whole(path, network, known)
     if not (steps <= 1.01 and error <= TOLERANCE):
         raise ExportMismatch(
             f"the onnx file with preprocessing differs by {steps:.2g} of 255 in a pixel and by {error:.1g} in a "
@@ -213,57 +213,43 @@ def _frozen(network: nn.Module) -> nn.Module:
         raise InvnasError(f"the network cannot be copied for export: {type(error).__name__}: {error}") from error
 
 
-def _expected(
-    network: nn.Module, input_shape: tuple[int, int, int], head: Head
-) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Return a batch of each size in `BATCHES`, and the scores of the network."""
+def _truth(network: nn.Module, input_shape: tuple[int, int, int], head: Head) -> Truth:
+    """Return what a network makes of a batch of each size in `BATCHES`."""
     generator = torch.Generator().manual_seed(0)
     images = [torch.randn(size, *input_shape, generator=generator) for size in BATCHES]
     try:
-        scores = _scores(network, images)
+        truth = truth_of(network, images)
     except Exception as error:
         raise BadInput(f"the network does not take images of shape {input_shape}: {error}") from error
-    for batch, result in zip(images, scores, strict=True):
+    for batch, result in zip(images, truth.scores, strict=True):
         if result.shape[:1] != (len(batch),):
             raise BadInput(f"the network must return one output for each image, but returns {tuple(result.shape)}")
         check_output(head, input_shape, tuple(result.shape[1:]), refusal=BadInput)
         if not result.isfinite().all():
             raise BadInput("the network returns scores that are not finite: its weights diverged")
-    return images, scores
-
-
-def _scores(network: nn.Module, images: list[torch.Tensor]) -> list[torch.Tensor]:
-    with torch.no_grad():
-        return [network(batch) for batch in images]
+    return truth
 
 
 def _parity(
-    name: str,
-    run: Callable[[Path, list[torch.Tensor]], list[torch.Tensor]],
-    folder: Path,
-    images: list[torch.Tensor],
-    scores: list[torch.Tensor],
+    name: str, run: Callable[[Path, list[torch.Tensor]], list[torch.Tensor]], folder: Path, truth: Truth
 ) -> float:
     try:
-        found = run(folder / FORMATS[name], images)
+        found = run(folder / FORMATS[name], truth.images)
     except BadInput:
         raise
-    except Exception as error:  # a runtime that refuses the file
-        raise ExportMismatch(f"the {name} file does not run: {type(error).__name__}: {error}") from error
-    scale = max(float(batch.abs().max()) for batch in scores) or 1.0
-    pairs = list(zip(scores, found, strict=True))
-    # The maximum of a tensor is NaN when one of its values is; that of Python may lose it.
-    worst = float(torch.stack([(a - b).abs().max() for a, b in pairs]).max()) / scale
-    if not worst <= TOLERANCE:
+    except Exception as failure:  # a runtime that refuses the file
+        raise ExportMismatch(f"the {name} file does not run: {type(failure).__name__}: {failure}") from failure
+    error = truth.error(found)
+    if not error <= truth.limit:
         raise ExportMismatch(
-            f"the {name} file differs from the network by {worst:.1g} of its largest score, more than {TOLERANCE:g}; "
-            "nothing was exported"
+            f"the {name} file differs from the network in float64 by {error:.1g} of its largest score, more than "
+            f"{truth.limit:.1g} (the network in float32 by {truth.own:.1g}); nothing was exported"
         )
-    return worst
+    return error
 
 
 def _exported(name: str, folder: Path, error: float, said: str) -> Exported:
-    path = folder / {**FORMATS, WITH: WHOLE, INT8: INT8_FILE}[name]
-    beside = path.with_name(path.name + ".data")
-    size = path.stat().st_size + (beside.stat().st_size if beside.exists() else 0)
+    path = folder / FILES[name]
+    files = [path, folder / BESIDE[path.name]] if path.name in BESIDE else [path]
+    size = sum(file.stat().st_size for file in files if file.exists())
     return Exported(name, path, error, size, said)

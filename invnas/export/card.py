@@ -8,26 +8,16 @@ from itertools import groupby
 from invnas.architecture import Architecture
 from invnas.cost import cost
 from invnas.errors import BadInput
-from invnas.export.code import WITH, code, words
+from invnas.export.code import code, words
 from invnas.export.description import Description
-from invnas.export.int8 import INT8, INT8_FILE
-from invnas.export.onnx_graph import OPSET
+from invnas.export.formats import ABOUT, FILES, WITH
 from invnas.export.preprocess import Used
 from invnas.head import Head
 from invnas.hybrid import HybridNet
 from invnas.measurement import MAC_CONVENTION
 from invnas.task import load_task
 
-#: What a format is, by name.
-USES: Mapping[str, str] = {
-    "onnx": f"ONNX, opset {OPSET}: standard operators, and involution as a function made of them",
-    "pt2": "a torch.export program; needs torch, not invnas",
-    "safetensors": "weights, rebuilt by invnas from architecture.json without unpickling anything",
-    INT8: "the same ONNX with convolutions and linear layers in int8, involution in float",
-    WITH: "the same ONNX behind the preprocessing: takes uint8 (height, width, channels) of any size, upright",
-}
-
-__all__ = ["USES", "WITH", "card"]
+__all__ = ["card"]
 
 
 def card(
@@ -37,7 +27,8 @@ def card(
     facts: Mapping[str, str],
     own_types: Sequence[str],
     known: Used,
-    said: Mapping[str, str] = {},
+    said: Mapping[str, str],
+    own: float,
 ) -> str:
     """Return the Markdown of a model card.
 
@@ -49,6 +40,7 @@ def card(
         own_types: Names of the user's own types in it.
         known: What is done to images, and the names of the classes.
         said: What was found of a format beside its parity, by name.
+        own: The error of the network itself in float32.
     """
     shape, task = description.input_shape, load_task(description.task)
     sections = {
@@ -71,9 +63,11 @@ def card(
         "Files": list(_files(errors, shape, own_types, known, description.task, said)),
         "Classes": [", ".join(f"{i} {_cell(name)}" for i, name in enumerate(description.class_names or ()))],
         "Limits": [
-            f"- What enters the network must be {shape[1]} x {shape[2]}; only the batch size is free.\n"
+            f"- What enters the network must be {shape[1]} x {shape[2]}; only the batch size is free"
+            f"{', and in ExecuTorch one' if 'pte' in errors else ''}.\n"
             "- Accuracy is known only where the facts above state it, on images like those of that data set.\n"
-            "- Parity was checked in float32 on a CPU; half precision and other hardware differ more."
+            f"- Parity was checked in float32 on a CPU, against the network in float64, from which the network itself "
+            f"in float32 differs by {own:.1g}; half precision and other hardware differ more."
         ],
     }
     if not description.class_names:
@@ -130,9 +124,8 @@ def _files(
     space = ', space="my_space.py"' if own_types else ""
     codes = code(known, shape, space, classifies=task == "classification")
     for name, error in errors.items():
-        file = {WITH: "model_with_preprocessing.onnx", INT8: INT8_FILE}.get(name, f"model.{name}")
         of = "in a probability" if name == WITH else "of its largest score"
-        yield f"`{file}`: {USES[name]}. Differs from the network by {error:.1g} {of}." + (
+        yield f"`{FILES[name]}`: {ABOUT[name]}. Differs from the network by {error:.1g} {of}." + (
             f" {said[name]}." if name in said else ""
         )
         yield f"```python\n{codes[name]}\n```"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
-from invnas.export.int8 import INT8, INT8_FILE
+from invnas.export.formats import WITH
+from invnas.export.graphs import GRAPHS
+from invnas.export.int8 import INT8
+from invnas.export.openvino_ir import FLOAT32
 from invnas.export.preprocess import PREPROCESS, Used
 from invnas.preprocessing import Preprocessing
-
-#: The format of the second ONNX file.
-WITH = "onnx with preprocessing"
 
 _PICTURE = "from PIL import Image, ImageOps"
 
@@ -34,17 +35,32 @@ known, names = json.loads(told["preprocess"]), json.loads(told["class_names"])
     return {{name}}
 print(classify("photo.jpg"))"""
 
-_PT2 = f"""\
-import json, numpy, torch
+
+def _beside(package: str, load: str, run: str) -> str:
+    """Return the lines of a runtime that is given an array, and reads how images are prepared in the file beside."""
+    return f"""\
+import json, numpy, {package}
 from pathlib import Path
 {_PICTURE}
-network = torch.export.load("model.pt2").module()
+{load}
 known = json.loads(Path("{PREPROCESS}").read_text("utf-8"))
 names = known["class_names"]
 {{prepare}}
-    scores = network(torch.from_numpy(numpy.float32(pixels{{order}})[None]))
+    images = numpy.ascontiguousarray(pixels{{order}}[None], "float32")
+    scores = {run}
     return {{name}}
 print(classify("photo.jpg"))"""
+
+
+_LOAD_PTE = """\
+from executorch.runtime import Runtime
+program = Runtime.get().load_program("model.pte")
+method = program.load_method("forward")"""
+_LOAD_OPENVINO = 'network = openvino.Core().compile_model("model.xml", "CPU", {float32})'
+
+_PT2 = _beside("torch", 'network = torch.export.load("model.pt2").module()', "network(torch.from_numpy(images))")
+_PTE = _beside("torch", _LOAD_PTE, "method.execute([torch.from_numpy(images)])[0]")
+_OPENVINO = _beside("openvino", _LOAD_OPENVINO, 'network(images)["scores"]')
 
 _WITH = f"""\
 import numpy, onnxruntime
@@ -72,6 +88,15 @@ scores = session.run(["scores"], {{"images": numpy.zeros({shape}, "float32")}})[
 import torch
 network = torch.export.load("model.pt2").module()
 scores = network(torch.zeros({shape}))""",
+    "pte": """\
+import torch
+from executorch.runtime import Runtime
+program = Runtime.get().load_program("model.pte")
+scores = program.load_method("forward").execute([torch.zeros({shape})])[0]""",
+    "openvino": """\
+import numpy, openvino
+network = openvino.Core().compile_model("model.xml", "CPU", {float32})
+scores = network(numpy.zeros({shape}, "float32"))["scores"]""",
     "safetensors": """\
 import invnas, torch
 network = invnas.load_model("."{space})
@@ -89,8 +114,8 @@ def code(known: Used, shape: tuple[int, int, int], space: str, classifies: bool)
         classifies: Whether the scores are those of classes.
     """
     if known.missing or not classifies:
-        plain = {name: text.format(shape=(1, *shape), space=space) for name, text in _SCORES.items()}
-        return {**plain, INT8: plain["onnx"].replace("model.onnx", INT8_FILE)}
+        values = {"shape": (1, *shape), "space": space, "float32": json.dumps(FLOAT32)}
+        return _with_int8({name: text.format(**values) for name, text in _SCORES.items()})
     how, named = known.preprocessing, known.class_names is not None
     grey = how.channels == 1
     parts = {
@@ -101,15 +126,15 @@ def code(known: Used, shape: tuple[int, int, int], space: str, classifies: bool)
         "axis": "[:, :, None]" if grey else "",
         "said": "str(answer[1])" if named else "int(answer[0])",
         "space": space,
+        "float32": json.dumps(FLOAT32),
     }
-    texts = {
-        "onnx": _ONNX,
-        INT8: _ONNX.replace("model.onnx", INT8_FILE),
-        "pt2": _PT2,
-        WITH: _WITH,
-        "safetensors": _OURS,
-    }
-    return {name: text.format(**parts) for name, text in texts.items()}
+    texts = {"onnx": _ONNX, "pt2": _PT2, "pte": _PTE, "openvino": _OPENVINO, WITH: _WITH, "safetensors": _OURS}
+    return _with_int8({name: text.format(**parts) for name, text in texts.items()})
+
+
+def _with_int8(codes: Mapping[str, str]) -> Mapping[str, str]:
+    """Add the lines for the int8 files, which are those of the float files."""
+    return {**codes, **{one.name: codes[of].replace(GRAPHS[of].file, one.file) for of, one in INT8.items()}}
 
 
 def _box(how: Preprocessing) -> str:

@@ -1,4 +1,4 @@
-"""ONNX with convolutions and linear layers in int8: what that costs in accuracy and gives in time is measured."""
+"""Files with convolutions and linear layers in int8: what that costs in accuracy and gives in time is measured."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import contextlib
 import logging
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from invnas.errors import InvnasError
+from invnas.export.pte import loaded, one_thread, write_int8_pte
 from invnas.ops.onnx import register
 
-#: The format and its file.
-INT8, INT8_FILE = "int8", "model_int8.onnx"
+#: Gives the scores of a batch of images (B, C, H, W).
+Run = Callable[[torch.Tensor], torch.Tensor]
 
 #: What becomes int8; involution stays in float: its products of two maps have no weights to quantise.
 _OPERATORS = ("Conv", "Gemm", "MatMul")
@@ -38,6 +40,16 @@ class Judges:
     batches: Sequence[tuple[torch.Tensor, torch.Tensor]]
     max_drop: float = 1.0
 
+    @property
+    def calibration(self) -> Iterator[torch.Tensor]:
+        """The batches from which the ranges of the maps are found."""
+        given = 0
+        for images, _ in self.batches:
+            if given >= _CALIBRATED:
+                return
+            given += len(images)
+            yield images
+
 
 @dataclass(frozen=True)
 class Quantised:
@@ -47,7 +59,7 @@ class Quantised:
         before: Accuracy of the float model.
         after: Accuracy of the int8 model.
         images: How many images both were judged by.
-        time: Time of one image over that of the float model, onnxruntime with one thread, medians of interleaved runs.
+        time: Time of one image over that of the float model, with one thread, medians of interleaved runs.
         max_drop: Percentage points of accuracy that it may lose.
         error: Largest difference of a score from the float model's, over its largest score.
     """
@@ -68,12 +80,12 @@ class Quantised:
         if self.time >= 1:
             faults.append("it is not faster")
         return (
-            f"int8: accuracy {self.after:.4f} where float has {self.before:.4f} on {self.images:,} validation images, "
+            f"accuracy {self.after:.4f} where float has {self.before:.4f} on {self.images:,} validation images, "
             f"{self.time:.2f} x the time (one image, one thread)" + (f": {' and '.join(faults)}" if faults else "")
         )
 
 
-def quantise(onnx_file: Path, path: Path, judges: Judges) -> Quantised:
+def quantise_onnx(source: Path, network: nn.Module, path: Path, judges: Judges) -> Quantised:
     """Write an int8 file of an ONNX file (QDQ, weights per channel, ranges of maps from images), and judge it.
 
     Raises:
@@ -84,7 +96,7 @@ def quantise(onnx_file: Path, path: Path, judges: Judges) -> Quantised:
     try:
         with _quiet():
             quantize_static(
-                onnx_file,
+                source,
                 path,
                 _Reader(judges),
                 quant_format=QuantFormat.QDQ,
@@ -95,11 +107,49 @@ def quantise(onnx_file: Path, path: Path, judges: Judges) -> Quantised:
             )
     except Exception as error:
         raise InvnasError(f"onnxruntime cannot quantise the network: {type(error).__name__}: {error}") from error
-    old, new = (_session(file) for file in (onnx_file, path))
-    labels = torch.cat([labels for _, labels in judges.batches]).numpy()
-    scores = [np.concatenate([_run(one, images) for images, _ in judges.batches]) for one in (old, new)]
-    before, after = (float((found.argmax(1) == labels).mean()) for found in scores)
-    apart = float(np.abs(scores[1] - scores[0]).max() / (np.abs(scores[0]).max() or 1))
+    return _judged(_session(source), _session(path), judges)
+
+
+def quantise_pte(source: Path, network: nn.Module, path: Path, judges: Judges) -> Quantised:
+    """Write an int8 program of a network (weights per channel, ranges of maps from images), and judge it.
+
+    Raises:
+        InvnasError: If ExecuTorch cannot quantise the network.
+    """
+    write_int8_pte(network, judges.calibration, path)
+    with one_thread():
+        return _judged(loaded(source), loaded(path), judges)
+
+
+@dataclass(frozen=True)
+class Int8:
+    """One kind of int8 file.
+
+    Attributes:
+        name: That of the format.
+        file: Its file.
+        of: What it is made of.
+        quantise: Writes it beside the float file of a network, and judges it.
+    """
+
+    name: str
+    file: str
+    of: str
+    quantise: Callable[[Path, nn.Module, Path, Judges], Quantised]
+
+
+#: The int8 file that a format has beside it.
+INT8: Mapping[str, Int8] = {
+    "onnx": Int8("int8", "model_int8.onnx", "ONNX", quantise_onnx),
+    "pte": Int8("int8 pte", "model_int8.pte", "ExecuTorch program", quantise_pte),
+}
+
+
+def _judged(old: Run, new: Run, judges: Judges) -> Quantised:
+    labels = torch.cat([labels for _, labels in judges.batches])
+    scores = [torch.cat([run(images) for images, _ in judges.batches]) for run in (old, new)]
+    before, after = (float((found.argmax(1) == labels).double().mean()) for found in scores)
+    apart = float((scores[1] - scores[0]).abs().max()) / (float(scores[0].abs().max()) or 1)
     return Quantised(before, after, len(labels), _ratio(old, new, judges.batches[0][0][:1]), judges.max_drop, apart)
 
 
@@ -107,43 +157,31 @@ class _Reader:
     """Gives onnxruntime the images it calibrates by, a batch at a time."""
 
     def __init__(self, judges: Judges) -> None:
-        self._batches = self._first(judges)
-
-    @staticmethod
-    def _first(judges: Judges) -> Iterator[dict[str, np.ndarray]]:
-        given = 0
-        for images, _ in judges.batches:
-            if given >= _CALIBRATED:
-                return
-            given += len(images)
-            yield {"images": images.contiguous().numpy()}
+        self._batches = judges.calibration
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        return next(self._batches, None)
+        images = next(self._batches, None)
+        return None if images is None else {"images": images.contiguous().numpy()}
 
 
-def _session(file: Path) -> Any:
+def _session(file: Path) -> Run:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
     register(options)
-    return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    session: Any = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    return lambda images: torch.from_numpy(session.run(["scores"], {"images": images.contiguous().numpy()})[0])
 
 
-def _run(session: Any, images: torch.Tensor) -> np.ndarray:
-    found: np.ndarray = session.run(["scores"], {"images": images.contiguous().numpy()})[0]
-    return found
-
-
-def _ratio(old: Any, new: Any, image: torch.Tensor) -> float:
+def _ratio(old: Run, new: Run, image: torch.Tensor) -> float:
     times: tuple[list[float], list[float]] = ([], [])
     begun = time.perf_counter()
     while len(times[0]) < 10 or time.perf_counter() - begun < _SECONDS:
-        for session, seen in zip((old, new), times, strict=True):
+        for run, seen in zip((old, new), times, strict=True):
             start = time.perf_counter()
-            _run(session, image)
+            run(image)
             seen.append(time.perf_counter() - start)
     return statistics.median(times[1]) / statistics.median(times[0])
 

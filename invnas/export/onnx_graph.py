@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from invnas.errors import InvnasError, MissingExtra
+from invnas.errors import InvnasError
 from invnas.export.onnx_node import add_bodies, folded_node, node, products
 from invnas.export.program import Replaced, first_line, quiet, trace
 from invnas.ops.onnx import register
@@ -82,15 +82,6 @@ def run_onnx(path: Path, images: list[Tensor]) -> list[Tensor]:
     register(options)
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     return [torch.from_numpy(session.run(["scores"], {"images": batch.numpy()})[0]) for batch in images]
-
-
-def need_onnx() -> None:
-    """Raise MissingExtra unless the packages for ONNX are installed."""
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        try:
-            __import__(package)
-        except ImportError:
-            raise MissingExtra(package, "onnx") from None
 
 
 def _tidy(model: Any, any_batch: bool) -> None:

@@ -40,6 +40,13 @@ class Replaced(TorchFunctionMode):
 
 def write_pt2(network: nn.Module, images: Tensor, path: Path, *, any_batch: bool = True) -> None:
     """Write a torch.export program that needs torch alone, for any batch size or for that of the images."""
+    program = plain_program(network, images, any_batch=any_batch)
+    with quiet():
+        torch.export.save(program, path)
+
+
+def plain_program(network: nn.Module, images: Tensor, *, any_batch: bool = True) -> torch.export.ExportedProgram:
+    """Return the program of a network in operators of torch alone; raises as `trace` does."""
     ops = torch.ops.invnas
     plain: dict[Any, Callable[..., Tensor]] = {
         ops.involution2d: _taps,
@@ -47,9 +54,7 @@ def write_pt2(network: nn.Module, images: Tensor, path: Path, *, any_batch: bool
         ops.involution2d_grad_kernels: _products,
     }
     with Replaced(plain):
-        program = trace(network, images, any_batch=any_batch)
-    with quiet():
-        torch.export.save(program, path)
+        return trace(network, images, any_batch=any_batch)
 
 
 def run_pt2(path: Path, images: list[Tensor]) -> list[Tensor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -11,12 +10,6 @@ from invnas.errors import BadInput
 from invnas.objective import LATENCY, Objective
 from invnas.settings import settle
 
-#: The packages of each runtime, of which the first one runs a network and names the version, and the extra they are in.
-PACKAGES: Mapping[str, tuple[tuple[str, ...], str]] = {
-    "torch": (("torch",), ""),
-    "onnxruntime": (("onnxruntime", "onnx", "onnxscript"), "onnx"),
-    "executorch": (("executorch",), "executorch"),
-}
 #: More threads or images than that are a slip.
 MOST = 1024
 
@@ -65,7 +58,7 @@ class Latency:
     """What a latency is a latency of: who runs a network, on how many threads, for how many images, on which machine.
 
     Attributes:
-        runtime: Who runs it: torch, onnxruntime or executorch.
+        runtime: Who runs it: torch, onnxruntime, executorch or openvino.
         threads: Threads of one forward pass.
         batch: Images of one forward pass.
         on: Where: local, or ssh://user@host:port of another machine, with the path of its Python behind it where
@@ -75,7 +68,7 @@ class Latency:
     'onnxruntime, 2 threads'
     """
 
-    runtime: Literal["torch", "onnxruntime", "executorch"] = "torch"
+    runtime: Literal["torch", "onnxruntime", "executorch", "openvino"] = "torch"
     threads: int = 1
     batch: int = 1
     on: str = "local"

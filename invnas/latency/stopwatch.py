@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,13 +13,14 @@ from torch import nn
 
 from invnas import __version__
 from invnas.architecture import Architecture
-from invnas.errors import InvnasError, MissingExtra, out_of_memory
+from invnas.errors import InvnasError, out_of_memory
+from invnas.export.graphs import GRAPHS
 from invnas.head import Head, as_head
 from invnas.latency.cache import Cache, cache_folder
 from invnas.latency.elsewhere import Elsewhere
-from invnas.latency.forms import Shape, inference_network, model_bytes
+from invnas.latency.forms import FORMS, Shape, inference_network, model_bytes
 from invnas.latency.in_torch import InTorch
-from invnas.latency.settings import PACKAGES, Latency
+from invnas.latency.settings import Latency
 from invnas.measurement import SPREAD, Cost
 from invnas.objective import LATENCY
 from invnas.zoo import small_resnet
@@ -212,10 +212,7 @@ class Stopwatch:
 
 
 def _bench_of(latency: Latency, cores: Sequence[int]) -> Bench:
-    packages, extra = PACKAGES[latency.runtime]
-    for package in packages:  # here they write the file that goes there
-        if find_spec(package) is None:
-            raise MissingExtra(package, extra)
+    GRAPHS[FORMS[latency.runtime]].need()  # here the file is written that goes there
     reference = inference_network(REFERENCE, REFERENCE_SHAPE, 10)
     shape = (1, *REFERENCE_SHAPE)
     if latency.runtime == "torch" and latency.host is None:

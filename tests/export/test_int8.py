@@ -57,5 +57,5 @@ def test_what_is_slower_or_loses_too_much_is_said_to_be_so() -> None:
 
 def test_int8_needs_the_onnx_file_and_a_classifier(tmp_path: Path) -> None:
     network = trained(DIGITS, (1, 8, 8), 10)
-    with pytest.raises(BadInput, match="the int8 file is made of the ONNX file: add onnx"):
+    with pytest.raises(BadInput, match="made of the ONNX file or of the ExecuTorch program: add onnx or pte"):
         export(network, DIGITS, (1, 8, 8), 10, tmp_path / "out", ("pt2",), judges=judged(network))

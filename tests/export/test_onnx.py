@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from export_cases import DIGITS, ODD, images, scores, trained
+from export_cases import DIGITS, KERNELS, ODD, close, images, scores, trained
 from torch import nn
 
-from invnas import Bottleneck, HybridNet, Involution, LocalAttention, PlainStem, Stage, fold, zoo
-from invnas.architecture import Architecture
+from invnas import fold, zoo
 from invnas.nn import build
 from invnas.nn.involution import Involution2d
 from invnas.ops import onnx as node
@@ -25,16 +24,6 @@ from invnas.export.onnx_graph import write_onnx  # noqa: E402
 
 native = pytest.mark.skipif(node.library_path() is None, reason="this installation has no library for onnxruntime")
 
-# Kernels that do not come straight from a 1 x 1 convolution, and those of one linear map.
-KERNELS = Architecture(
-    HybridNet(
-        PlainStem(8, 3, 1, False),
-        (
-            Stage(16, (Bottleneck(Involution(3, 4, 2, softmax=True), 2), Bottleneck(Involution(3, 4, None), 2))),
-            Stage(16, (Bottleneck(Involution(3, 4, None, 3), 2), Bottleneck(LocalAttention(3, 4), 2)), 2),
-        ),
-    )
-)
 CASES = {"digits": (DIGITS, (1, 8, 8)), "odd": (ODD, (3, 9, 7)), "kernels": (KERNELS, (2, 11, 10))}
 
 
@@ -62,8 +51,7 @@ def test_scores_are_those_of_the_network_either_way(case: tuple[nn.Module, Any, 
     runtime = session(path, library)
     for batch in (1, 2, 5):
         x = images(shape, batch)
-        wanted, found = scores(network, x), runtime.run(["scores"], {"images": x.numpy()})[0]
-        assert np.abs(found - wanted).max() <= 1e-5 * np.abs(wanted).max()
+        assert close(runtime.run(["scores"], {"images": x.numpy()})[0], network, x)
 
 
 @native
@@ -94,7 +82,7 @@ def test_a_wrong_body_is_only_met_without_the_library(case: tuple[nn.Module, Any
         session(tmp_path / "wrong.onnx", library).run(None, {"images": x.numpy()})[0] for library in (True, False)
     )
     wanted = scores(network, x)
-    assert np.abs(right - wanted).max() <= 1e-5 * np.abs(wanted).max()
+    assert close(right, network, x)
     assert np.abs(wrong - wanted).max() > 1e-2 * np.abs(wanted).max()
 
 

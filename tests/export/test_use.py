@@ -19,12 +19,12 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from export_cases import DIGITS, trained
+from export_cases import ALL, DIGITS, trained
 from PIL import Image
 
 from invnas import DataSource, Experiment, Preprocessing, Recipe, load_model, run_search
 from invnas.errors import BadInput
-from invnas.export import FORMATS, export
+from invnas.export import export
 from invnas.export.whole import check_whole, write_whole
 from invnas.results import export_trial, measure_test
 
@@ -107,7 +107,7 @@ class Used:
         with run.locked():
             self.measured = measure_test(run, [trial])[trial.number]["top1"]
         self.folder = root / "out"
-        self.exported = export_trial(run, trial, tuple(FORMATS), self.folder, with_preprocessing=True)
+        self.exported = export_trial(run, trial, ALL, self.folder, with_preprocessing=True)
         names = run.manifest.facts.class_names or tuple(map(str, range(10)))
         folders = sorted((root / "images" / "test").iterdir())
         self.files = [(path, name.name) for name in folders for path in sorted(name.iterdir())]
@@ -151,7 +151,7 @@ def test_the_onnx_files_say_how_images_are_prepared(used: Used) -> None:
         beside = json.loads((used.folder / "preprocess.json").read_text())
         assert {**told["preprocess"], "class_names": told["class_names"]} == beside
     onnx.checker.check_model(onnx.load(used.folder / "model_with_preprocessing.onnx"), full_check=True)
-    assert [one.format for one in used.exported] == [*FORMATS, "onnx with preprocessing"]
+    assert [one.format for one in used.exported] == [*ALL, "onnx with preprocessing"]
 
 
 @pytest.mark.parametrize("used", [folder_of_odd_images], indirect=True)

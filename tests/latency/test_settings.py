@@ -57,7 +57,12 @@ def test_no_word_of_any_address_is_an_option_of_ssh(text: str) -> None:
 
 
 @given(
-    st.builds(Latency, st.sampled_from(("torch", "onnxruntime", "executorch")), st.integers(1, 64), st.integers(1, 64))
+    st.builds(
+        Latency,
+        st.sampled_from(("torch", "onnxruntime", "executorch", "openvino")),
+        st.integers(1, 64),
+        st.integers(1, 64),
+    )
 )
 def test_the_settings_survive_json_within_an_experiment(latency: Latency) -> None:
     asked = Experiment(latency=latency)
@@ -74,7 +79,7 @@ def test_an_experiment_of_before_has_the_settings_that_were() -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"runtime": "onnx"}, "`latency.runtime` must be one of torch, onnxruntime, executorch, but got 'onnx'; near"),
+        ({"runtime": "onnx"}, "`latency.runtime` must be one of torch, onnxruntime, executorch, openvino, but got 'on"),
         ({"threads": 0}, "`latency.threads` must be 1 to 1,024, but got 0"),
         ({"threads": "two"}, "`latency.threads` must be a whole number, but got 'two'"),
         ({"batch": -1}, "`latency.batch` must be 1 to 1,024, but got -1"),

@@ -140,6 +140,6 @@ def test_memory_that_runs_out_is_a_sentence(timings: list[Sequence[int]], monkey
 
 
 def test_a_runtime_that_is_not_installed_here_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("invnas.latency.stopwatch.find_spec", lambda name: None)
+    monkeypatch.setattr("invnas.export.graphs.find_spec", lambda name: None)
     with pytest.raises(BadInput, match="this needs the package `onnxruntime`, which is not installed"):
         Stopwatch(Latency("onnxruntime"), SHAPE, 10)
