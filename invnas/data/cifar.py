@@ -41,6 +41,8 @@ class Cifar(ImageDataModule):
         flip: Mirror training images left to right, half of the time.
         crop: Pixels of padding from which training images are cropped; 0 turns it off.
         cutout: Side of the square cut out of training images; 0 turns it off.
+        augment: What else is done to training images: "trivial" (TrivialAugment, one operation of any strength), "rand"
+            (RandAugment, two of moderate strength) or "none".
     """
 
     def __init__(
@@ -55,12 +57,13 @@ class Cifar(ImageDataModule):
         flip: bool = True,
         crop: int = 4,
         cutout: int = 0,
+        augment: str = "none",
     ) -> None:
         super().__init__(batch_size, seed, validation_share, train_limit=train_limit, balance=balance)
         if classes not in (10, 100):
             raise BadInput(f"`classes` of CIFAR must be 10 or 100, but got {shown(classes)}")
         self.folder, self.kind = Path(folder), int(classes)
-        self.augment = Augment(flip, crop, cutout)
+        self.augment = Augment(flip, crop, cutout, augment)
 
     def open_splits(self) -> Splits:
         """Open the training images; the test images are read when the test begins."""

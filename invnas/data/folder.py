@@ -37,6 +37,8 @@ class ImageFolder(ImageDataModule):
         balance: With `train_limit`, draw equally many of each class instead, as far as they go.
         flip: Mirror training images left to right, half of the time.
         smallest_crop: Smallest share of the area that a random crop of a training image keeps; 1 crops at the centre.
+        augment: What else is done to training images: "trivial" (TrivialAugment, one operation of any strength), "rand"
+            (RandAugment, two of moderate strength) or "none".
         num_workers: Processes that decode; None takes all cores but one, at most 8.
     """
 
@@ -54,6 +56,7 @@ class ImageFolder(ImageDataModule):
         balance: bool = False,
         flip: bool = True,
         smallest_crop: float = 0.08,
+        augment: str = "none",
         num_workers: int | None = None,
     ) -> None:
         super().__init__(batch_size, seed, validation_share, test_share, train_limit, balance)
@@ -62,7 +65,7 @@ class ImageFolder(ImageDataModule):
         if num_workers is not None:
             check_whole("num_workers", num_workers, 0, WORKERS)
         self.root, self.test_folder = Path(root), test_folder
-        self.frame = Frame(image_size, channels, flip, smallest_crop)
+        self.frame = Frame(image_size, channels, flip, smallest_crop, augment)
         self.num_workers = default_workers() if num_workers is None else num_workers
 
     def open_splits(self) -> Splits:

@@ -45,6 +45,8 @@ class HuggingFace(ImageDataModule):
         flip: Mirror training images left to right, half of the time.
         crop: Pixels of padding from which images in memory are cropped; 0 turns it off.
         cutout: Side of the square cut out of images in memory; 0 turns it off.
+        augment: What else is done to training images: "trivial" (TrivialAugment, one operation of any strength), "rand"
+            (RandAugment, two of moderate strength) or "none".
         num_workers: Processes that decode streamed images; None takes all cores but one, at most 8.
     """
 
@@ -65,6 +67,7 @@ class HuggingFace(ImageDataModule):
         flip: bool = False,
         crop: int = 0,
         cutout: int = 0,
+        augment: str = "none",
         num_workers: int | None = None,
     ) -> None:
         super().__init__(batch_size, seed, validation_share, test_share, train_limit, balance)
@@ -75,7 +78,7 @@ class HuggingFace(ImageDataModule):
             check_whole("num_workers", num_workers, 0, WORKERS)
         self.dataset, self.config, self.channels, self.image_size = name, config, channels, image_size
         self.image_column, self.label_column = image_column, label_column
-        self.augment = Augment(flip, crop, cutout)
+        self.augment = Augment(flip, crop, cutout, augment)
         self.num_workers = default_workers() if num_workers is None else num_workers
         self._span: Span | None = None
 
@@ -113,7 +116,7 @@ class HuggingFace(ImageDataModule):
             return TensorImages(decode_all(pictures, self.channels), torch.from_numpy(labels), self.augment, self._span)
         if self.channels is None:
             self.channels = 3 if channels_of(pictures, 0) == 3 else 1
-        frame = Frame(self.image_size, self.channels, self.augment.flip)
+        frame = Frame(self.image_size, self.channels, self.augment.flip, policy=self.augment.policy)
         return StreamImages(pictures, labels, np.arange(len(labels)), frame, self.num_workers)
 
 

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from invnas.data.module import Loading
 from invnas.data.normalisation import Normalisation
 from invnas.data.pictures import Pictures, decode, stacked, to_array
+from invnas.data.policy import policy_of
 from invnas.data.preparing import batch_of, centre, prepared, scaled
 from invnas.data.split import balanced, seed_of
 from invnas.errors import BadInput
@@ -39,14 +40,17 @@ class Frame:
         channels: 1 or 3.
         flip: Mirror training images left to right, half of the time.
         smallest_crop: Smallest share of the area that a random crop of a training image keeps; 1 crops at the centre.
+        policy: What else is done to shape and tones of training images, by name: see `invnas.data.policy`.
     """
 
     size: int
     channels: int
     flip: bool = True
     smallest_crop: float = 0.08
+    policy: str = "none"
 
     def __post_init__(self) -> None:
+        policy_of(self.policy)
         if not 0 < self.smallest_crop <= 1:
             raise BadInput(f"`smallest_crop` must lie in (0, 1], but got {self.smallest_crop}")
 
@@ -55,8 +59,17 @@ class Frame:
         """What evaluation does, without the normalisation."""
         return Preprocessing((self.size, self.size), self.channels, CENTRE)
 
-    def training(self, image: Image.Image, rng: random.Random) -> Image.Image:
-        """Return a random part of the image, scaled, mirrored half of the time."""
+    def training(self, image: Image.Image, rng: random.Random) -> np.ndarray:
+        """Return a random part of the image, scaled, mirrored half of the time, changed by the policy: (H, W, C)."""
+        pixels = to_array(self._moved(image, rng), self.channels)
+        policy = policy_of(self.policy)
+        if policy is None:
+            return pixels
+        draws = policy.draw(1, torch.Generator().manual_seed(rng.getrandbits(63)))
+        changed = policy.apply(Normalisation.to_unit(stacked([pixels])), draws)
+        return changed[0].permute(1, 2, 0).numpy()
+
+    def _moved(self, image: Image.Image, rng: random.Random) -> Image.Image:
         if self.smallest_crop < 1:
             image = scaled(image, (self.size, self.size), self._random_box(image.size, rng))
         else:
@@ -201,8 +214,7 @@ class _Decoded(Dataset[Any]):
         try:
             if self.training:
                 image = decode(images.pictures, index, images.frame.channels)
-                image = images.frame.training(image, random.Random(seed_of(self.seed, epoch, index, *place)))
-                pixels = to_array(image, images.frame.channels)
+                pixels = images.frame.training(image, random.Random(seed_of(self.seed, epoch, index, *place)))
             else:
                 pixels = prepared(images.pictures, index, images.preprocessing)
         except BadInput as error:

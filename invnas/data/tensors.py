@@ -89,7 +89,8 @@ class TensorBatches:
         if self.augment is None or draws is None:
             images = self.normalisation.apply(images)
         else:
-            images = self.augment.cut(self.normalisation.apply(self.augment.move(images, draws)), draws)
+            images = self.augment.change(self.augment.move(images, draws), draws)
+            images = self.augment.cut(self.normalisation.apply(images), draws)
         return images.contiguous(memory_format=torch.channels_last)
 
 

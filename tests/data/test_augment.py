@@ -85,3 +85,16 @@ def test_a_size_that_no_image_has_is_refused(name: str) -> None:
     ):
         with pytest.raises(BadInput, match=f"`{name}` must be .*{said}"):
             Augment(**{name: value})  # type: ignore[arg-type]
+
+
+@given(st.integers(0, 1000), st.sampled_from([torch.uint8, torch.float32]))
+def test_a_policy_is_drawn_after_all_else_and_leaves_floats(seed: int, dtype: torch.dtype) -> None:
+    plain, changing = Augment(True, 1, 2), Augment(True, 1, 2, "rand")
+    draws = changing.draw(9, (5, 4), generator(seed))
+    assert torch.equal(draws[:, :5], plain.draw(9, (5, 4), generator(seed)))  # what was drawn before stays
+    images = torch.randint(0, 256, (9, 3, 5, 4), generator=generator(seed)).to(dtype)
+    images = images if dtype == torch.uint8 else images / 255
+    found = changing.change(images, draws)
+    assert found.dtype == torch.float32
+    assert 0 <= float(found.min()) <= float(found.max()) <= 1 + 1e-6
+    assert plain.change(images, draws) is images

@@ -128,7 +128,7 @@ def test_a_last_batch_of_one_training_image_is_dropped(make_folder: Callable[...
 def test_any_image_becomes_a_square(width: int, height: int, size: int, crop: float, flip: bool, seed: int) -> None:
     frame = Frame(size, 3, flip, crop)
     image = Image.new("RGB", (width, height))
-    assert frame.training(image, random.Random(seed)).size == (size, size)
+    assert frame.training(image, random.Random(seed)).shape == (size, size, 3)
     assert frame.evaluation(image).size == (size, size)
 
 
@@ -287,3 +287,33 @@ def test_balanced_batches_of_a_folder_have_classes_equally_often(
     assert len({tuple(image.flatten().tolist()) for image in images[labels == 1]}) >= 7  # of two images, cropped anew
     assert torch.equal(everything(data.train_dataloader()), images)
     assert len(everything(data.val_dataloader())) == 4  # of the images that are there
+
+
+@pytest.mark.parametrize("augment", ["trivial", "rand"])
+def test_a_policy_changes_training_images_alone_by_seed_and_epoch(
+    make_folder: Callable[..., Path], augment: str
+) -> None:
+    root = make_folder(each=10, modes=("RGB", "L"))
+
+    def opened(policy: str, workers: int = 0, channels: int = 3) -> ImageFolder:
+        data = ImageFolder(
+            str(root), 16, channels, batch_size=4, smallest_crop=1, flip=False, augment=policy, num_workers=workers
+        )
+        data.setup("fit")
+        return data
+
+    plain, changed = opened("none"), opened(augment)
+    first = everything(changed.train_dataloader())
+    assert not torch.equal(first, everything(plain.train_dataloader()))
+    assert torch.equal(everything(changed.val_dataloader()), everything(plain.val_dataloader()))
+    assert torch.equal(first, everything(opened(augment, workers=1).train_dataloader()))
+    loader = changed.train_dataloader()
+    loader.sampler.set_epoch(1)
+    assert not torch.equal(everything(loader).sort(0).values, first.sort(0).values)
+    assert everything(opened(augment, channels=1).train_dataloader()).shape[1] == 1
+    assert changed.normalisation == plain.normalisation
+
+
+def test_an_unknown_policy_is_refused(make_folder: Callable[..., Path]) -> None:
+    with pytest.raises(BadInput, match="`augment` must be one of none, trivial, rand, but got 'randaugment'; nearest"):
+        ImageFolder(str(make_folder()), augment="randaugment")

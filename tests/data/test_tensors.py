@@ -13,6 +13,7 @@ from invnas.data.tensors import TensorBatches, TensorImages
 
 PLAIN = Normalisation((0.0,), (1.0,))
 ALL = Augment(flip=True, crop=1, cutout=2)
+CHANGED = Augment(crop=1, policy="trivial")
 
 
 def loader(count: int = 10, batch_size: int = 4, **more: Any) -> TensorBatches:
@@ -47,7 +48,7 @@ def test_a_batch_is_float_and_channels_last() -> None:
         assert batch.is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("augment", [None, ALL])
+@pytest.mark.parametrize("augment", [None, ALL, CHANGED])
 def test_batches_depend_on_seed_and_epoch_alone(augment: Augment | None) -> None:
     def epoch(seed: int, number: int) -> torch.Tensor:
         batches = loader(augment=augment, seed=seed, shuffle=True)
