@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from invnas.latency.settings import Latency
     from invnas.measurement import Cost, Measurement, Trial
     from invnas.nn.folding import fold
+    from invnas.notebook import show_report
     from invnas.operators import Convolution, DepthwiseConvolution, Involution, LocalAttention
     from invnas.ops.onnx import onnx_library
     from invnas.preprocessing import Preprocessing
@@ -47,6 +48,7 @@ _PUBLIC = {
     "Run": "run",
     **dict.fromkeys(("confirm_front", "resume_search", "run_search"), "commands"),
     **dict.fromkeys(("export_model", "retrain", "write_report"), "results"),
+    "show_report": "notebook",
     "load_model": "export",
     "fold": "nn.folding",
     "evaluate_model": "using",
@@ -88,6 +90,7 @@ __all__ = [
     "resume_search",
     "retrain",
     "run_search",
+    "show_report",
     "write_report",
 ]
 

@@ -196,7 +196,7 @@ PHASES: Mapping[Phase, str] = {
 BASELINES: Mapping[Phase, str] = {"random": "random", "branch": "branch-uniform"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trial:
     """One training of a run: what was proposed, what it cost, what came out.
 
@@ -232,6 +232,11 @@ class Trial:
     rungs: tuple[Measurement, ...] = ()
     continues: int | None = None
     seed: int | None = None
+
+    def __repr__(self) -> str:
+        numbers = {**(self.measurement.values if self.measurement else {}), **self.cost.values}
+        found = ", ".join(f"{name} {value:.6g}" for name, value in numbers.items())
+        return f"Trial({self.number}, {self.state}, {self.architecture.kind}: {self.reason or found})"
 
     @property
     def baseline(self) -> bool:

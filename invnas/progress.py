@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from invnas.in_place import InPlace, in_notebook
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -30,22 +32,23 @@ class ProgressBar:
         self._done = self._skipped = 0
         self._began, self._said = time.monotonic(), -_PAUSE
         self._bar: Any = None
+        self._place = InPlace(lambda: self._bar) if console is None and not quiet and in_notebook() else None
 
     def __enter__(self) -> ProgressBar:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
         self._began = time.monotonic()
-        if self._console.is_terminal and not self._quiet:
+        if (self._console.is_terminal and not self._quiet) or self._place:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
             left = TextColumn("{task.fields[left]}")
             self._bar = Progress(*columns, left, console=self._console, refresh_per_second=2)
             self._bar.add_task(self._title, total=self._total, left="")
-            self._bar.start()
+            (self._place or self._bar).start()
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._bar is not None:
-            self._bar.stop()
+            (self._place or self._bar).stop()
 
     def skip(self, steps: int) -> None:
         """Count steps that were done by an earlier call: they say nothing about the time of the others."""
@@ -62,6 +65,8 @@ class ProgressBar:
         self._done += 1
         if self._bar is not None:
             self._bar.update(0, completed=self._done, description=f"{self._title}: {said}", left=self._left())
+            if self._place:
+                self._place.refresh()
         elif not self._quiet and (last or time.monotonic() - self._said >= _PAUSE):
             self._said = time.monotonic()
             line = f"{self._title} {self._done}/{self._total}: {said}, {self._left()}"

@@ -26,6 +26,8 @@ from invnas.manifest import Manifest
 from invnas.measurement import Cost, Measurement, Phase, Trial
 from invnas.messages import Job, SpaceSource
 from invnas.pareto import Box, front
+from invnas.plain_table import as_html
+from invnas.report.front_table import front_table
 from invnas.search.believe import believe
 from invnas.search.halving import promising
 from invnas.search.journal import Journal, cut_torn_line
@@ -35,6 +37,7 @@ from invnas.settings import path_of
 from invnas.space import Space, load_space
 from invnas.store import FolderStore, checkpoint_of, weights_of
 from invnas.task import TASKS
+from invnas.trials import Trials
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -59,9 +62,17 @@ class Run:
     """
 
     def __repr__(self) -> str:
+        return f"Run({self.folder}: {self._counted()})"
+
+    def _repr_html_(self) -> str:
+        axes, measured = self.experiment.axes, self.experiment.what.objectives
+        front = front_table(self.front(), axes, self.belief, self.tested(), measured)
+        asked = f"{self.experiment.space}, {' against '.join(axis.label for axis in axes)}"
+        return as_html(f"{self.folder}: {self._counted()}", *front, [f"The front, cheapest first ({asked})."])
+
+    def _counted(self) -> str:
         states = Counter(trial.state for trial in self.trials())
-        counted = ", ".join(f"{number} {state}" for state, number in states.items())
-        return f"Run({self.folder}: {counted or 'no trials'})"
+        return ", ".join(f"{number} {state}" for state, number in states.items()) or "no trials"
 
     def __init__(self, folder: Path, trust: bool = True) -> None:
         self.folder, self.trusted = folder, trust
@@ -224,9 +235,10 @@ class Run:
             raise RuntimeError("writing to a run needs its lock: use `with run.locked():`")
         return self._journal
 
-    def trials(self, *phases: Phase) -> tuple[Trial, ...]:
+    def trials(self, *phases: Phase) -> Trials:
         """Return the trials by number: all, or those of some phases, such as "search" and "random"."""
-        return tuple(trial for trial in self._journal.trials() if not phases or trial.phase in phases)
+        found = (trial for trial in self._journal.trials() if not phases or trial.phase in phases)
+        return Trials(found, self.experiment.axes)
 
     def start(
         self,
@@ -375,14 +387,14 @@ class Run:
             self._belief = ended, believe(trials, self.experiment.axes)
         return self._belief[1]
 
-    def front(self, *, observed: bool = False) -> tuple[Trial, ...]:
+    def front(self, *, observed: bool = False) -> Trials:
         """Return the trials of the search that no other one is believed to beat, cheapest first.
 
         Args:
             observed: Compare what was measured, the luck of single trainings included.
         """
         trials, axes = self.trials("search"), self.experiment.axes
-        return front(trials, axes) if observed else self.belief.front(trials, axes)
+        return Trials(front(trials, axes) if observed else self.belief.front(trials, axes), axes)
 
     def pick(self, text: str) -> Trial:
         """Return the trial that a user's words name, by what is believed of the trials.

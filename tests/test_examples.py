@@ -18,6 +18,7 @@ WITH_A_RUN = (
     "resume_search",
     "Run",
     "write_report",
+    "show_report",
     "export_model",
     "load_model",
     "evaluate_model",

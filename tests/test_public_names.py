@@ -12,7 +12,7 @@ FROZEN = """
     HybridNet InvertedResidual Involution Latency LocalAttention Measurement PlainStem PointwiseBlock
     Preprocessing Recipe Repeat Run Space Stage Trial
     confirm_front evaluate_model export_model fold load_model onnx_library resume_search retrain
-    run_search write_report
+    run_search show_report write_report
 """.split()
 
 DECIDING = """

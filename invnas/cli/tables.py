@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from invnas.belief import Belief
 from invnas.caps import Caps
 from invnas.confirmation import Confirmation, Repeated
 from invnas.measurement import CONVENTIONS, MAC_CONVENTION, Trial
-from invnas.objective import DASH, MACS, PARAMETERS, Objective
+from invnas.objective import MACS
+from invnas.report.front_table import front_table
 from invnas.run import Run
 from invnas.space_check import SpaceCheck
 
@@ -110,20 +110,10 @@ def _trial_facts(run: Run, trial: Trial) -> dict[str, Any]:
 
 def print_front(run: Run) -> None:
     """Print the front, cheapest first, with the knee marked: what is believed with its band, and what was measured."""
-    front, tested, knee = run.front(), run.tested(), run.pick("knee").number
-    axes, belief = run.experiment.axes, run.belief
-    shown = (*axes, *(cost for cost in (MACS, PARAMETERS) if cost not in axes))
-    found_by_test = [axis for axis in run.experiment.what.objectives if any(axis.name in t for t in tested.values())]
-    columns: dict[str, Callable[[Trial], str]] = {
-        "trial": lambda t: f"{t.number}{' (knee)' if t.number == knee else ''}",
-        "kind": lambda t: t.architecture.kind,
-        **{f"{axis.label}, 95 % band": partial(_band, belief, axis) for axis in belief.objectives},
-        **{f"test {axis.label}": partial(_tested, tested, axis) for axis in found_by_test},
-        **{f"{axis.label}{' measured' if axis in belief.objectives else ''}": partial(_exact, axis) for axis in shown},
-    }
-    rows = [[cell(trial) for cell in columns.values()] for trial in front]
+    front, axes, belief = run.front(), run.experiment.axes, run.belief
+    head, rows = front_table(front, axes, belief, run.tested(), run.experiment.what.objectives, run.pick("knee").number)
     complete = sum(trial.state == "complete" for trial in run.trials("search"))
-    print_table(f"Pareto front: {len(front)} of {complete} trained architectures", tuple(columns), rows, left=2)
+    print_table(f"Pareto front: {len(front)} of {complete} trained architectures", head, rows, left=2)
     if belief.known:
         measured = ", ".join(str(trial.number) for trial in run.front(observed=True)[:_LISTED])
         print("The band is of what an architecture is believed to reach on average over seeds.")
@@ -143,19 +133,6 @@ def verdict_of(run: Run) -> str:
     if not run.trials("reference"):
         return ""
     return verdict(collect(run.folder.name, run.experiment, run.trials(), {}, belief=run.belief))
-
-
-def _band(belief: Belief, axis: Objective, trial: Trial) -> str:
-    one = belief.estimate(trial, axis.name)
-    return DASH if one is None else f"{axis.exact(one.mean)} ({axis.exact(one.low)} to {axis.exact(one.high)})"
-
-
-def _tested(tested: Mapping[int, Mapping[str, float]], axis: Objective, trial: Trial) -> str:
-    return axis.exact(tested.get(trial.number, {}).get(axis.name))
-
-
-def _exact(axis: Objective, trial: Trial) -> str:
-    return axis.exact(trial.value(axis.name))
 
 
 def export_facts(exported: Sequence[Exported]) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from invnas.belief import Belief
 from invnas.caps import Caps
 from invnas.fixed_box import Ends, fixed_box
+from invnas.in_place import InPlace, in_notebook
 from invnas.measurement import Trial
 from invnas.objective import Objective
 from invnas.pareto import RunningFront, hypervolume, values_of
@@ -71,8 +72,11 @@ class LiveView:
         self._believed = _Believed(objectives, shown)
         self._said = time.monotonic()
         self._console = console or Console(stderr=True)
-        drawn = self._console.is_terminal and not quiet
-        self._live = Live(self, console=self._console, refresh_per_second=2) if drawn else None
+        self._live: Live | InPlace | None = None
+        if not quiet and console is None and in_notebook():
+            self._live = InPlace(self.__rich__)
+        elif not quiet and self._console.is_terminal:
+            self._live = Live(self, console=self._console, refresh_per_second=2)
 
     def __enter__(self) -> LiveView:
         self._said = time.monotonic()
@@ -88,6 +92,8 @@ class LiveView:
     def __call__(self, event: Event) -> None:
         """Take one event."""
         self.board(event)
+        if isinstance(self._live, InPlace):
+            self._live.refresh()
         if isinstance(event, Advanced):
             self._say_progress(event)
         elif isinstance(event, Finished | Stopped | Failed):
