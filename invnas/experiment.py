@@ -206,6 +206,11 @@ class Experiment:
         return tuple(self.latency.axis if axis == LATENCY else axis for axis in found)
 
     @property
+    def leading(self) -> Objective:
+        """What is spoken of first, and who is best by: what the search is for, else what matters to the task."""
+        return next((axis for axis in self.axes if axis.source == "learned"), self.what.objectives[0])
+
+    @property
     def tested(self) -> tuple[str, ...]:
         """Names of what is measured once on the test images: what the task says, and what the search is for."""
         learned = (axis.name for axis in self.axes if axis.source == "learned")

@@ -39,20 +39,25 @@ class DataFacts:
 
     def changed(self, now: DataFacts) -> str | None:
         """Return how the images found now differ from these, as the end of a sentence; None where they are the same."""
-        for name, was, found in (
-            ("images of", self.input_shape, now.input_shape),
-            ("classes", self.classes, now.classes),
-            ("class names", self.class_names, now.class_names),
-            ("validation images", self.counts.get("validation"), now.counts.get("validation")),
-            ("training images", self.counts.get("train"), now.counts.get("train")),
-        ):
-            if was != found and None not in (was, found):
-                return f"{name} {_words(found)} where there were {_words(was)}"
+        counts = [(f"{split} images", name) for split, name in (("validation", "validation"), ("training", "train"))]
+        found = self.unfit(now) or _other([(said, self.counts.get(n), now.counts.get(n)) for said, n in counts])
+        if found:
+            return found
         if self.fingerprint and now.fingerprint and self.fingerprint != now.fingerprint:
             return (
                 f"as many images and classes, but other content (fingerprint {now.fingerprint}, not {self.fingerprint})"
             )
         return None
+
+    def unfit(self, now: DataFacts) -> str | None:
+        """Return why a network for these images is not one for those found now, as `changed` does."""
+        return _other(
+            [
+                ("images of", self.input_shape, now.input_shape),
+                ("classes", self.classes, now.classes),
+                ("class names", self.class_names, now.class_names),
+            ]
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
@@ -85,6 +90,13 @@ class DataFacts:
             None if prepared is None else Preprocessing.from_dict(prepared),
             None if counts is None else tuple(map(int, counts)),
         )
+
+
+def _other(compared: list[tuple[str, Any, Any]]) -> str | None:
+    for name, was, found in compared:
+        if was != found and None not in (was, found):
+            return f"{name} {_words(found)} where there were {_words(was)}"
+    return None
 
 
 def _words(value: Any) -> str:

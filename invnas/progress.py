@@ -72,7 +72,12 @@ class ProgressBar:
             line = f"{self._title} {self._done}/{self._total}: {said}, {self._left()}"
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds until the end, if the rest is as fast as what was done; None before the first step."""
+        done = self._done - self._skipped
+        return (time.monotonic() - self._began) / done * (self._total - self._done) if done else None
+
     def _left(self) -> str:
-        each = (time.monotonic() - self._began) / (self._done - self._skipped)
-        left = int(each * (self._total - self._done))
+        left = int(self.seconds_left or 0)
         return f"about {left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left"

@@ -28,6 +28,7 @@ from invnas.messages import Job, SpaceSource
 from invnas.pareto import Box, front
 from invnas.plain_table import as_html
 from invnas.report.front_table import front_table
+from invnas.retrained import Retrained, read_all
 from invnas.search.believe import believe
 from invnas.search.halving import promising
 from invnas.search.journal import Journal, cut_torn_line
@@ -111,6 +112,12 @@ class Run:
                 f"the run {self.folder} was opened without trust: it is only read, none of its files is executed"
             )
         return self._space
+
+    @property
+    def space_text(self) -> str:
+        """The text of its space.py; raises as `space` does."""
+        _ = self.space
+        return self._source.text
 
     @classmethod
     def create(
@@ -425,14 +432,13 @@ class Run:
         path = self.folder / "test.json"
         return read_as(path, _tested) if path.exists() else {}
 
-    def retrained(self) -> list[dict[str, Any]]:
-        """Return what each call of `retrain` found: trial, epochs, what each seed reached on the test images.
+    def retrained(self) -> tuple[Retrained, ...]:
+        """Return what was trained from scratch, and what is under way, by trial, epochs and name.
 
         Raises:
             BadInput: If a file of it is damaged.
         """
-        found = (read_as(path, _retrained) for path in (self.folder / "retrain").glob("trial*-epochs*.json"))
-        return sorted(found, key=lambda one: (one["trial"], one["epochs"]))
+        return read_all(self.folder)
 
     def add_tested(self, measured: Mapping[int, Mapping[str, float]]) -> None:
         """Add what was measured on the test images to what is known."""
@@ -442,12 +448,6 @@ class Run:
 
 def _tested(data: Any) -> dict[int, dict[str, float]]:
     return {int(number): {str(name): float(value) for name, value in found.items()} for number, found in data.items()}
-
-
-def _retrained(data: Any) -> dict[str, Any]:
-    scores = {name: [float(value) for value in values] for name, values in data.items() if name.startswith("test_")}
-    ends = {name: float(data[name]) for name in ("mean", "standard_deviation")}
-    return {"trial": int(data["trial"]), "epochs": int(data["epochs"]), **scores, **ends}
 
 
 def _refuse_own_task(path: Path) -> None:

@@ -13,7 +13,9 @@ from typing import Any
 from invnas.errors import BadInput
 from invnas.lock import holder_of
 from invnas.measurement import BASELINES, PHASES, Phase, State, Trial
+from invnas.objective import Objective
 from invnas.pareto import hypervolume, values_of
+from invnas.retrained import Retrained
 from invnas.run import Run
 from invnas.search.board import Running, Standing, finish_words
 from invnas.search.status_file import StatusFile
@@ -21,6 +23,56 @@ from invnas.search.status_file import StatusFile
 _STATES: tuple[State, ...] = ("complete", "stopped", "failed", "running")
 #: Running trials and failures that a person is shown; JSON has all.
 _SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Course:
+    """Where a retraining stands.
+
+    Attributes:
+        retrained: What is known of it.
+        options: What differs from the search, by the names of options.
+        said: The same in words.
+        objective: The number that its seeds are told by.
+        alive: Whether a process is at it.
+    """
+
+    retrained: Retrained
+    options: Mapping[str, Any]
+    said: str
+    objective: Objective
+    alive: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        found, name = self.retrained, self.objective.name
+        mean, deviation = found.spread(name) if found.seeds else (None, None)
+        return {
+            "name": found.asked.name,
+            "trial": found.asked.trial,
+            "epochs": found.asked.recipe.epochs,
+            "options": dict(self.options),
+            f"test_{name}": {str(one.seed): one.test.get(name) for one in found.seeds},
+            "mean": mean,
+            "standard_deviation": deviation,
+            "under_way": None if found.standing is None else {**asdict(found.standing), "alive": self.alive},
+        }
+
+    def words(self, now: float) -> str:
+        """Return it in words."""
+        found, at = self.retrained, self.retrained.standing
+        done = f"{len(found.seeds)} seed{'' if len(found.seeds) == 1 else 's'} done"
+        if found.seeds:
+            mean, deviation = (self.objective.exact(value) for value in found.spread(self.objective.name))
+            done += f", test {self.objective.label} {mean} ± {deviation}"
+        said = f"retrained trial {found.asked.trial}, {found.asked.recipe.epochs} epochs"
+        said += f" ({self.said}): {done}" if self.said else f": {done}"
+        if at is None:
+            return said
+        said += f"; seed {at.seed} of 0 to {at.seeds - 1} at epoch {at.epoch} of {found.asked.recipe.epochs}"
+        if not self.alive:
+            return f"{said}, interrupted: give the same command again to go on"
+        return said if at.finish is None else f"{said}, {finish_words(at.finish, now)}"
 
 
 @dataclass(frozen=True)
@@ -45,6 +97,7 @@ class Status:
             further seeds are recorded before the first of them is trained.
         latency: What its latencies are latencies of, such as "onnxruntime, 1 thread"; empty where it has none.
         note: Why less is known than could be; empty otherwise.
+        retrained: What was trained from scratch, and what is under way.
     """
 
     run: str
@@ -62,6 +115,7 @@ class Status:
     waiting: Mapping[Phase, int] = field(default_factory=dict)
     latency: str = ""
     note: str = ""
+    retrained: tuple[Course, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
@@ -94,6 +148,7 @@ class Status:
             "seconds_left": None if finish is None else round(max(finish - time.time(), 0.0), 1),
             "latency": self.latency or None,
             "note": self.note,
+            "retrained": [one.to_dict() for one in self.retrained],
         }
 
     def lines(self) -> Iterator[str]:
@@ -122,6 +177,7 @@ class Status:
         interrupted = "" if self.holder is not None else "interrupted: "
         yield from _first(f"{interrupted}{one.words}" for one in self.running)
         yield from _first(f"trial {number} failed: {reason}" for number, reason in reversed(self.failures))
+        yield from _first(one.words(now) for one in self.retrained)
         if self.note:
             yield f"note: {self.note}"
 
@@ -176,7 +232,9 @@ def status_of(run: Run) -> Status:
     except BadInput as error:
         note = f"{error}; this is what the journal says"
     alive = said if said is not None and str(said.process) == holder else None
-    if holder is not None and alive is None and not note:
+    retrained, unread = _retrained(run, holder)
+    note = note or unread
+    if holder is not None and alive is None and not note and not any(one.alive for one in retrained):
         note = "the process has not said how far its trials are: this is what the journal says"
     trials, experiment = run.trials(), run.experiment
     if run.ended is not None and not note:
@@ -204,4 +262,25 @@ def status_of(run: Run) -> Status:
         waiting=Counter(trial.phase for trial in waiting),
         latency=experiment.latency.words if experiment.metered else "",
         note=note,
+        retrained=retrained,
     )
+
+
+def _retrained(run: Run, holder: str | None) -> tuple[tuple[Course, ...], str]:
+    """Return where retrainings stand, and why that is not known."""
+    experiment = run.experiment
+    objective = experiment.leading
+    try:
+        found = run.retrained()
+    except BadInput as error:
+        return (), str(error)
+    return tuple(
+        Course(
+            one,
+            one.asked.differs(experiment),
+            one.asked.words(experiment),
+            objective,
+            one.standing is not None and str(one.standing.process) == holder,
+        )
+        for one in found
+    ), ""

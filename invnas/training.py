@@ -21,6 +21,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from torch import nn
 
 from invnas.averaging import Average
+from invnas.data.all_data import validates
 from invnas.data.source import describe
 from invnas.device import device_name
 from invnas.epochs import Clock, EpochEnd, EpochTable, OnEpoch, OnRung, resumed_epoch
@@ -117,7 +118,8 @@ def train(
 
     Args:
         network: From images (B, C, H, W) to what the head of the task makes of them; trained in place.
-        data: Set-up training and validation images.
+        data: Set-up training and validation images; without a `val_dataloader` nothing is validated, and the
+            measurement holds no values.
         recipe: How.
         facts: What is known of the images; by default what the data module says.
         task: What it is trained for.
@@ -176,9 +178,10 @@ def train(
                 raise TrialFailed("the training loader gave no batch")
             if end.rung is not None:
                 return end.rung
-            if not module.values:  # stopped before, or killed between the last checkpoint and its validation
+            # Stopped before, or killed between the last checkpoint and its validation.
+            if not module.values and validates(data):
                 trainer.validate(module, datamodule=data, verbose=False)
-        if not module.values:
+        if not module.values and validates(data):
             raise TrialFailed("the validation loader gave no batch")
         return replace(measured(module.values, trainer.current_epoch), by_class=module.by_class)
     finally:

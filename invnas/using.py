@@ -35,6 +35,7 @@ def evaluate_model(
     *,
     space: str | Path | Space | None = None,
     preprocessing: Preprocessing | None = None,
+    trust: bool = False,
 ) -> Evaluation:
     """Return what an exported classifier reaches on labelled images: accuracy with its interval, and what it confuses.
 
@@ -45,6 +46,7 @@ def evaluate_model(
         split: Which images of a run or a source, and of a folder with a folder for each split.
         space: As in `load_model`.
         preprocessing: As in `load_model`.
+        trust: As in `load_model`.
 
     Raises:
         BadInput: If the images or their classes are not those of the model.
@@ -59,7 +61,7 @@ def evaluate_model(
 
     if split not in _HOOKS:
         raise BadInput(f"unknown split '{split}'; {nearest(str(split), _HOOKS)}")
-    predictor = load_model(folder, space, preprocessing).predict
+    predictor = load_model(folder, space, preprocessing, trust).predict
     if predictor.task != "classification":
         predictor.check()
     if isinstance(data, DataSource | Run):

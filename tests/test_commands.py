@@ -243,8 +243,8 @@ def test_retraining_says_mean_and_spread(run: Run) -> None:
     result = retrain(run, "knee", epochs=1, seeds=2)
     assert len(result["test_top1"]) == 2
     assert result["mean"] == pytest.approx(sum(result["test_top1"]) / 2)
-    assert (run.folder / "retrain" / f"trial{result['trial']}-epochs1.json").is_file()
-    weights = run.folder / "retrain" / f"trial{result['trial']}-epochs1-seed0.safetensors"
+    assert result["name"].startswith(f"trial{result['trial']}-epochs1-")
+    weights = run.folder / "retrain" / result["name"] / "seed0.safetensors"
     before = weights.stat().st_mtime_ns
     assert retrain(run, "knee", epochs=1, seeds=1)["test_top1"] == result["test_top1"][:1]
     assert weights.stat().st_mtime_ns == before  # a finished seed is not trained again

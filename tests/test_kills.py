@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -135,7 +137,10 @@ class Search:
 
     def start(self) -> Driver:
         begun = (self.folder / "run.json").is_file()
-        words = [str(word) for word in (["resume", self.folder, "--quiet"] if begun else self.first())]
+        return self.launch(["resume", self.folder, "--quiet"] if begun else self.first())
+
+    def launch(self, given: list[Any]) -> Driver:
+        words = [str(word) for word in given]
         assert self.server.stdin is not None
         assert self.server.stdout is not None
         log = self.place / "log"
@@ -309,3 +314,36 @@ def test_kill_9_of_a_worker_while_others_train_and_a_second_search_in_the_same_f
     halved = [trial.measurement.micro_batches for trial in found if trial.measurement is not None]
     assert sorted(halved) == [1, 1, 1, 2]
     assert all(0 <= epochs <= (parts - 1) for epochs, parts in zip(again, halved, strict=True))
+
+
+def test_kill_9_amid_a_retraining_then_the_same_command_again(
+    server: subprocess.Popen[str], tmp_path: Path, call: Callable[..., tuple[int, str, str]]
+) -> None:
+    search = Search(server, tmp_path / "killed", ["--trials", 1])
+    assert search.start().wait() == 0
+    whole = tmp_path / "whole"
+    shutil.copytree(search.folder, whole)
+    trained, seeds, drawn = len(search.marked()), 2, random.Random(3)
+    words = ["--epochs", EPOCHS, "--seeds", seeds, "--recipe.learning_rate", 0.1, "--all-data", "--quiet"]
+    for number in range(4):
+        before = len(search.marked())
+        driver = search.launch(["retrain", search.folder, *words])
+        until(lambda: len(search.marked()) >= before + 1 + number % 2, driver)  # noqa: B023
+        time.sleep(drawn.random() * 0.05)
+        driver.kill()
+        assert driver.wait() == -signal.SIGKILL, driver.said()  # it had not ended
+        said = call("status", search.folder)[1]
+        assert re.search(r"retrained trial 0, 4 epochs \(recipe.learning_rate 0.1, all_data\): .*, interrupted", said)
+    assert search.launch(["retrain", search.folder, *words]).wait() == 0
+    lost = len(search.marked()) - trained - EPOCHS * seeds
+    assert 0 < lost <= 4  # no kill costs more than the epoch that was under way
+    assert search.launch(["retrain", whole, *words]).wait() == 0
+    (one,), (other,) = Run.open(search.folder).retrained(), Run.open(whole).retrained()
+    assert one.asked == other.asked
+    assert one.standing is None
+    assert [seed.test for seed in one.seeds] == [seed.test for seed in other.seeds]
+    assert len(one.seeds) == seeds
+    for seed in range(seeds):
+        weights = f"retrain/{one.asked.name}/seed{seed}.safetensors"
+        assert (search.folder / weights).read_bytes() == (whole / weights).read_bytes()
+    assert not list((search.folder / "retrain").rglob("*.ckpt"))

@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 from search.cheap import SMALL, CheapEngine, go, make_run, measure
 
 from invnas.errors import BadInput, disk_failure
-from invnas.experiment import Experiment
+from invnas.experiment import Experiment, Recipe
 from invnas.facts import DataFacts
 from invnas.manifest import FORMAT, Manifest
 from invnas.measurement import Measurement
 from invnas.pareto import front, knee
+from invnas.retrained import Place, Retrained
+from invnas.retraining import Retraining
 from invnas.run import Run
 from invnas.search.events import Finished
 
@@ -462,12 +464,13 @@ def test_what_is_believed_is_kept_until_a_trial_ends(tmp_path: Path) -> None:
 
 def test_what_was_retrained_is_read_and_a_damaged_file_is_said(tmp_path: Path) -> None:
     run = finished_run(tmp_path)
-    assert run.retrained() == []
-    folder = run.folder / "retrain"
-    folder.mkdir()
-    found = {"trial": 3, "epochs": 9, "test_top1": [0.5, 0.7], "mean": 0.6, "standard_deviation": 0.1}
-    (folder / "trial3-epochs9.json").write_text(json.dumps(found))
-    assert run.retrained() == [found]
-    (folder / "trial3-epochs9.json").write_text('{"trial": 3}')
-    with pytest.raises(BadInput, match=r"epochs9\.json is malformed"):
+    assert run.retrained() == ()
+    asked = Retraining(3, Recipe(epochs=9))
+    place = Place.of(run.folder, asked)
+    place.begin(asked, run.manifest.facts)
+    found = place.finish(1, {"top1": 0.5}, {"top1": 0.7})
+    assert run.retrained() == (Retrained(asked, run.manifest.facts, (found,)),)
+    assert Run.open(run.folder, trust=False).retrained() == run.retrained()
+    (place.folder / "seed1.json").write_text('{"seed": 1}')
+    with pytest.raises(BadInput, match=r"seed1\.json is malformed"):
         run.retrained()

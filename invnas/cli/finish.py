@@ -8,7 +8,8 @@ from typing import Any
 from invnas.cli.tables import export_facts, print_export, print_front, print_json, run_facts
 from invnas.cli.words import Names
 from invnas.errors import InvnasError, MissingExtra
-from invnas.results import export_trial, write_report
+from invnas.exporting import export_trial, picked
+from invnas.results import write_report
 from invnas.run import Run
 
 
@@ -47,10 +48,10 @@ def export_files(
     run: Run, pick: str, formats: Names, out: str | None, *, show: bool, **wanted: Any
 ) -> list[dict[str, Any]]:
     """Export a trial, show the files with their parity errors, and return them as plain data."""
-    trial = run.pick(pick)
-    exported = export_trial(run, trial, formats, out, **wanted)
+    which = picked(run, pick)
+    exported = export_trial(run, which, formats, out, **wanted)
     if show:
-        print_export(trial, exported)
+        print_export(which, exported)
     return export_facts(exported)
 
 

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import docstring_parser
-from jsonargparse import ActionYesNo, ArgumentParser, DefaultHelpFormatter
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
 from jsonargparse.typing import register_type
 
+from invnas.cli.options import CAPS, add_experiment, add_options, helps_of
 from invnas.cli.words import Count, Names
 from invnas.cli.yaml_text import MODE, mapping, read_yaml, text_of
 from invnas.errors import BadInput, nearest
@@ -26,8 +27,8 @@ from invnas.shipped import find
 register_type(Count, int, Count.parse)
 register_type(Names, list, Names.parse)
 
-_CAPS = ("max_macs", "max_parameters")
-_FLAGS = ("random_baseline", "branch_baseline", "baselines")
+#: Parameters whose fields are options of a command, none of which is set unless it is said.
+_OPTIONS = ("recipe", "data")
 _WITH_PARTS = (
     *("--recipe", "--recipe.class_weights", "--recipe.loss_args", "--latency", "--sampler_args", "--stopper_args"),
     "--data.init_args",
@@ -180,45 +181,21 @@ def command_parser(name: str, function: Callable[..., Any]) -> Parser:
     flags = {key for key, parameter in parameters.items() if parameter.default is False}
     own: set[str] = {"experiment"} & set(parameters)
     several = {"images"} & set(parameters)
+    options = set(_OPTIONS) if "recipe" in parameters else set[str]()
     if own:
-        parser.add_argument("experiment", nargs="?", type=str, help=_helps(function)["experiment"])
-    parser.add_function_arguments(function, as_group=False, as_positional=True, skip={*flags, *own, *several})
+        parser.add_argument("experiment", nargs="?", type=str, help=helps_of(function)["experiment"])
+    parser.add_function_arguments(function, as_group=False, as_positional=True, skip={*flags, *own, *several, *options})
     for name_of_many in several:
-        parser.add_argument(name_of_many, nargs="+", type=str, help=_helps(function)[name_of_many])
+        parser.add_argument(name_of_many, nargs="+", type=str, help=helps_of(function)[name_of_many])
     for flag in sorted(flags):
-        parser.add_argument(f"--{flag}", action="store_true", help=_helps(function)[flag])
+        parser.add_argument(f"--{flag}", action="store_true", help=helps_of(function)[flag])
     if own:
-        _add_experiment(parser)
+        add_experiment(parser)
+    if options:
+        add_options(parser)
     named = [action.dest.upper() if not own else "[EXPERIMENT]" for action in parser._positionals._group_actions]
     parser.usage = f"{parser.prog} {' '.join(named)} [options]"
     return parser
-
-
-def _helps(documented: Any) -> dict[str, str]:
-    return {one.arg_name: one.description or "" for one in docstring_parser.parse(documented.__doc__ or "").params}
-
-
-def _add_experiment(parser: Parser) -> None:
-    parser.add_class_arguments(Experiment, None, skip={*_CAPS, *_FLAGS, "space", "data", "objectives"})
-    helps = _helps(Experiment)
-    parser.add_argument(
-        "--space", type=str, default=Experiment().space, help=helps["space"].split("; in Python")[0] + "."
-    )
-    for name in _CAPS:
-        parser.add_argument(f"--{name}", type=Count | None, help=helps[name])
-    parser.add_argument("--objectives", type=Names, default=Names(Experiment().objectives), help=helps["objectives"])
-    for name in _FLAGS:
-        parser.add_argument(f"--{name}", action=ActionYesNo, nargs="?", help=helps[name])
-    # Not as a class: jsonargparse would import what a class path names, and torch with it.
-    helps = _helps(DataSource)
-    group = parser.add_argument_group(helps.pop("", "Where the images come from"))
-    group.add_argument("--data.class_path", type=str, default=DataSource().class_path, help=helps["class_path"])
-    group.add_argument(
-        "--data.init_args",
-        type=dict[str, Any],
-        default={},
-        help=f"{helps['init_args']} Each is an option too: --data.init_args.batch_size 32.",
-    )
 
 
 def words_of(argv: Sequence[str]) -> list[str]:
@@ -237,7 +214,8 @@ def parse(name: str, function: Callable[..., Any], argv: Sequence[str]) -> dict[
     parser, words = command_parser(name, function), words_of(argv)
     values = parser.values(words)
     if "experiment" not in values:
-        return values
+        options = _OPTIONS if "recipe" in values else ()
+        return {name: _said_options(value) if name in options else value for name, value in values.items()}
     source = values["experiment"]
     if source is not None and source.endswith(".py"):  # a space alone: the default experiment on it
         values["space"], source = source, None
@@ -254,6 +232,11 @@ def parse(name: str, function: Callable[..., Any], argv: Sequence[str]) -> dict[
     return {**values, "experiment": experiment, "run_dir": values["run_dir"] or _free_folder(stem)}
 
 
+def _said_options(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that were said; null stands for none."""
+    return {name: None if value == "null" else value for name, value in given.items() if value is not None}
+
+
 def _experiment(values: dict[str, Any], path: Path | None) -> Experiment:
     """Take the settings of an experiment out of the arguments; its space may lie beside its file."""
     chosen = {field.name: values.pop(field.name) for field in fields(Experiment)}
@@ -261,7 +244,7 @@ def _experiment(values: dict[str, Any], path: Path | None) -> Experiment:
     beside = path.parent / space if path is not None else Path(space)
     if space.endswith(".py") and not Path(space).is_file() and beside.is_file():
         chosen["space"] = str(beside)
-    return Experiment.from_dict({**chosen, **{cap: int(chosen[cap]) for cap in _CAPS if chosen[cap] is not None}})
+    return Experiment.from_dict({**chosen, **{cap: int(chosen[cap]) for cap in CAPS if chosen[cap] is not None}})
 
 
 def _free_folder(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from invnas.cli.words import Names
 from invnas.errors import BadInput, DiskFailed
@@ -186,7 +186,9 @@ def export(
 
     Args:
         run: Folder of the run. A run folder is code: its space.py is executed.
-        pick: Which trial: knee, best, trial=17, max-macs=20M or max-parameters=1M.
+        pick: Which weights. Of the search those of knee, best, trial=17, max-macs=20M or max-parameters=1M; retrained
+            for what was retrained last, its best seed by the validation images (with --all-data there are none, so its
+            first), never by the test images; retrained:seed=1 for a seed of it; retrained:NAME for another retraining.
         format: Any of onnx, pt2, pte (ExecuTorch), openvino, safetensors, with commas between.
         out: Folder to write to; by default export in the folder of the run.
         with_preprocessing: Also write model_with_preprocessing.onnx, which takes the bytes of an image of any size and
@@ -197,14 +199,15 @@ def export(
         json: Print the result as JSON.
     """
     from invnas.cli.finish import export_files
-    from invnas.cli.tables import print_json
+    from invnas.cli.tables import print_json, shipped_facts
+    from invnas.exporting import picked
     from invnas.run import Run
 
     opened = Run.open(run)
     wanted = {"with_preprocessing": with_preprocessing, "int8": int8, "max_drop": max_drop}
     files = export_files(opened, pick, format, out, show=not json, **wanted)
     if json:
-        print_json({"run": run, "trial": opened.pick(pick).number, "files": files})
+        print_json({"run": run, **shipped_facts(picked(opened, pick)), "files": files})
 
 
 def retrain(
@@ -213,16 +216,25 @@ def retrain(
     pick: str = "knee",
     epochs: int | None = None,
     seeds: int = 3,
+    recipe: dict[str, Any] | None = None,
+    data: dict[str, Any] | None = None,
+    all_data: bool = False,
     json: bool = False,
     quiet: bool = False,
 ) -> None:
     """Train an architecture of a run from scratch with several seeds, and measure each on the test images.
+
+    The same command goes on after an interruption; other options are another retraining. Ship one with
+    invnas export --pick retrained.
 
     Args:
         run: Folder of the run. A run folder is code: its space.py is executed.
         pick: Which trial: knee, best, trial=17, max-macs=20M or max-parameters=1M.
         epochs: Epochs of each training; by default those of the search.
         seeds: How many trainings.
+        recipe: What differs from the recipe of the search.
+        data: What differs from the data of the search; shape and classes of the images must stay.
+        all_data: Train on the validation images too, for a final training; then nothing is validated.
         json: Print the result as JSON.
         quiet: Show no progress.
     """
@@ -230,10 +242,12 @@ def retrain(
     from invnas.cli.tables import print_json, print_retrained
 
     try:
-        found = results.retrain(run, pick, epochs, seeds, quiet=quiet)
+        found = results.retrain(run, pick, epochs, seeds, recipe=recipe, data=data, all_data=all_data, quiet=quiet)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("stopped; give the same command again to go on from the last epoch") from None
     (print_json if json else print_retrained)(found)
+    if not json:
+        print(f"next: invnas export {run} --pick retrained")
 
 
 @contextmanager

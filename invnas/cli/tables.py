@@ -19,6 +19,7 @@ from invnas.space_check import SpaceCheck
 
 if TYPE_CHECKING:
     from invnas.export import Exported
+    from invnas.exporting import Picked
     from invnas.profile import Profile
 
 
@@ -149,10 +150,18 @@ def export_facts(exported: Sequence[Exported]) -> list[dict[str, Any]]:
     ]
 
 
-def print_export(trial: Trial, exported: Sequence[Exported]) -> None:
+def shipped_facts(which: Picked) -> dict[str, Any]:
+    """Return whose weights were exported, as plain data."""
+    found: dict[str, Any] = {"trial": which.trial.number}
+    if which.retrained is not None and which.seed is not None:
+        found |= {"retrained": which.retrained.asked.name, "seed": which.seed.seed}
+    return found
+
+
+def print_export(which: Picked, exported: Sequence[Exported]) -> None:
     """Print the files of an export, each with its largest difference from the network."""
     rows = [[one.format, str(one.path), f"{one.bytes:,}", f"{one.parity_error:.1e}"] for one in exported]
-    title = f"exported trial {trial.number} ({trial.architecture.kind}), each file checked against the network"
+    title = f"exported {which.words}, each file checked against the network"
     print_table(title, ("format", "file", "bytes", "parity error"), rows, left=2)
     print(*(one.said for one in exported if one.said), sep="\n", end="\n" if any(one.said for one in exported) else "")
 
@@ -164,6 +173,11 @@ def print_retrained(found: dict[str, Any]) -> None:
         [str(seed), *(f"{value:.4f}" for value in row)] for seed, row in enumerate(zip(*columns.values(), strict=True))
     ]
     print_table(f"trial {found['trial']}, {found['epochs']} epochs from scratch", ("seed", *columns), rows)
+    if found["options"]:
+        print(
+            "not as in the search:",
+            ", ".join(f"{name} {json.dumps(value)}" for name, value in found["options"].items()),
+        )
     print(f"{next(iter(columns))} {found['mean']:.4f}, standard deviation {found['standard_deviation']:.4f}")
 
 

@@ -23,6 +23,7 @@ def predict(
     top: int = 1,
     preprocessing: str | None = None,
     space: str | None = None,
+    trust: bool = False,
     json: bool = False,
 ) -> None:
     """Name the class of each image by an exported model; images may have any size.
@@ -33,6 +34,7 @@ def predict(
         top: How many of the most probable classes are named.
         preprocessing: JSON file that says what is done to an image, where the export does not know it.
         space: Name or Python file of the space that defines your own types, when the network has any.
+        trust: Execute the space.py of the export, which defines such types: it is code of whoever made the export.
         json: Print the result as JSON.
     """
     if top < 1:
@@ -41,7 +43,7 @@ def predict(
     from invnas.cli.tables import print_json
     from invnas.export import load_model
 
-    predictor = load_model(model, space, _read(preprocessing)).predict
+    predictor = load_model(model, space, _read(preprocessing), trust).predict
     found: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
     width = max(map(len, paths))
@@ -100,6 +102,7 @@ def evaluate(
     out: str | None = None,
     preprocessing: str | None = None,
     space: str | None = None,
+    trust: bool = False,
     json: bool = False,
 ) -> None:
     """Say what an exported model reaches on labelled images: accuracy, class by class, and what it confuses.
@@ -113,13 +116,14 @@ def evaluate(
         out: Folder for the picture of what was taken for what (confusion.png and confusion.svg).
         preprocessing: JSON file that says what is done to an image, where the export does not know it.
         space: Name or Python file of the space that defines your own types, when the network has any.
+        trust: Execute the space.py of the export, which defines such types: it is code of whoever made the export.
         json: Print the result as JSON.
     """
     where = _source(data, init_args)
     from invnas.cli.tables import print_json
     from invnas.using import evaluate_model
 
-    found = evaluate_model(model, where, split, space=space, preprocessing=_read(preprocessing))
+    found = evaluate_model(model, where, split, space=space, preprocessing=_read(preprocessing), trust=trust)
     if json:
         print_json({"model": model, **found.to_dict()})
     else:

@@ -71,11 +71,11 @@ def examine(
     )
 
 
-def validation_fingerprint(
-    class_path: str, data: LightningDataModule, facts: DataFacts, check_targets: CheckTargets
+def split_fingerprint(
+    class_path: str, data: LightningDataModule, facts: DataFacts, check_targets: CheckTargets, split: str = "validation"
 ) -> str:
-    """Return the fingerprint that `examine` gives a user's validation images, as this process has them."""
-    return _short(_Look(class_path, facts, check_targets).read(data, "validation"))
+    """Return the fingerprint that `examine` gives a user's validation images, of any split, as this process has it."""
+    return _short(_Look(class_path, facts, check_targets).read(data, split))
 
 
 def _short(seen: _Seen) -> str:

@@ -17,6 +17,9 @@ from invnas.errors import BadInput, shown
 from invnas.preprocessing import Preprocessing
 from invnas.rules import BATCH, check_whole
 
+#: The set of training and validation images together.
+_ALL = "train and validation"
+
 
 @dataclass(frozen=True)
 class Loading:
@@ -55,6 +58,10 @@ class ImageSet(Protocol):
 
     def take(self, indices: np.ndarray) -> ImageSet:
         """Return the images at `indices`."""
+        ...
+
+    def joined(self, other: Any) -> ImageSet:
+        """Return these images and those of another set of the same kind, trained on as these are."""
         ...
 
     def fingerprint(self) -> str:
@@ -157,7 +164,7 @@ class ImageDataModule(LightningDataModule):
     @property
     def counts(self) -> dict[str, int]:
         """Images of each split that is open."""
-        return {name: len(images.classes_of) for name, images in self._sets.items()}
+        return {name: len(images.classes_of) for name, images in self._sets.items() if name != _ALL}
 
     @property
     def class_counts(self) -> tuple[int, ...]:
@@ -175,6 +182,16 @@ class ImageDataModule(LightningDataModule):
     def train_dataloader(self) -> Any:
         """Return the shuffled and augmented training batches."""
         return self._loader("train")
+
+    def all_data_dataloader(self) -> Any:
+        """Return training batches of training and validation images together, for a final training.
+
+        Mean and deviation stay those of the training images.
+        """
+        self.setup("fit")
+        if _ALL not in self._sets:
+            self._sets[_ALL] = self._sets["train"].joined(self._sets["validation"])
+        return self._loader(_ALL)
 
     def val_dataloader(self) -> Any:
         """Return the batches a search is judged by."""
@@ -235,7 +252,7 @@ class ImageDataModule(LightningDataModule):
         self._sets[name] = self._sets[name].to(device)
         seed = self.seed if self.order_seed is None else seed_of(self.seed, self.order_seed)
         loading = Loading(self.batch_size, seed, self.normalisation, self.sampling == "balanced")
-        return self._sets[name].batches(loading, training=name == "train")
+        return self._sets[name].batches(loading, training=name in ("train", _ALL))
 
 
 def _check_classes(splits: Splits) -> None:

@@ -17,6 +17,7 @@ import torch
 from PIL import Image, ImageOps
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from invnas.data.joined import JoinedPictures
 from invnas.data.module import Loading
 from invnas.data.normalisation import Normalisation
 from invnas.data.pictures import Pictures, decode, stacked, to_array
@@ -126,6 +127,19 @@ class StreamImages:
     def take(self, indices: np.ndarray) -> StreamImages:
         """Return the images at `indices`."""
         return replace(self, labels=self.labels[indices], indices=self.indices[indices])
+
+    def joined(self, other: StreamImages) -> StreamImages:
+        """Return these images and others, framed as these are."""
+        labels, indices = np.concatenate([self.labels, other.labels]), other.indices
+        if other.pictures is self.pictures:  # one list of images that was divided
+            return replace(self, labels=labels, indices=np.concatenate([self.indices, indices]))
+        pictures = JoinedPictures(self.pictures, other.pictures)
+        return replace(
+            self,
+            pictures=pictures,
+            labels=labels,
+            indices=np.concatenate([self.indices, indices + len(self.pictures)]),
+        )
 
     def to(self, device: torch.device) -> StreamImages:
         """Return itself: batches are made on the CPU and moved by the trainer."""

@@ -15,6 +15,7 @@ from invnas.data.module import Loading
 from invnas.data.normalisation import Normalisation
 from invnas.data.pictures import Span
 from invnas.data.split import balanced, seed_of
+from invnas.errors import BadInput
 from invnas.preprocessing import Preprocessing
 
 
@@ -131,6 +132,19 @@ class TensorImages:
         """Return the images at `indices`."""
         chosen = torch.from_numpy(indices)
         return replace(self, images=self.images[chosen], labels=self.labels[chosen])
+
+    def joined(self, other: TensorImages) -> TensorImages:
+        """Return these images and others, augmented as these are; one set of floats makes both floats in 0..1."""
+        if self.shape != other.shape:
+            raise BadInput(
+                f"training images of {' x '.join(map(str, self.shape))} and validation images of "
+                f"{' x '.join(map(str, other.shape))} (channels, height, width) cannot be trained on together"
+            )
+        both = [self.images, other.images.to(self.images.device)]
+        if both[0].dtype != both[1].dtype:
+            both = [images / 255 if images.dtype == torch.uint8 else images for images in both]
+        labels = torch.cat([self.labels, other.labels.to(self.labels.device)])
+        return replace(self, images=torch.cat(both), labels=labels)
 
     def to(self, device: torch.device) -> TensorImages:
         """Return the same images on `device`."""

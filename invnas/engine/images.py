@@ -8,7 +8,7 @@ from dataclasses import replace
 from lightning.pytorch import LightningDataModule
 
 from invnas.data import DataFacts, describe, load_data
-from invnas.data.check import examine, say, validation_fingerprint
+from invnas.data.check import examine, say, split_fingerprint
 from invnas.data.module import ImageDataModule
 from invnas.errors import BadInput
 from invnas.experiment import DataSource
@@ -66,7 +66,7 @@ def other_images(job: Job) -> str | None:
     if not job.facts.fingerprint or isinstance(data, ImageDataModule):
         return None
     if not facts.fingerprint:
-        found = validation_fingerprint(source.class_path, data, facts, task.check_targets(facts))
+        found = split_fingerprint(source.class_path, data, facts, task.check_targets(facts))
         facts = replace(facts, fingerprint=found)
         _opened[_key(source)] = data, facts
     if facts.fingerprint == job.facts.fingerprint:

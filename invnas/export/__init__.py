@@ -13,7 +13,7 @@ from torch import nn
 from invnas.architecture import Architecture
 from invnas.errors import BadInput, InvnasError, nearest
 from invnas.export.card import card
-from invnas.export.description import checksum, describe
+from invnas.export.description import SPACE, checksum, describe
 from invnas.export.folder import CARD, replacing
 from invnas.export.formats import BESIDE, FILES, FORMATS, NAMES, WITH
 from invnas.export.graphs import GRAPHS
@@ -77,6 +77,7 @@ def export(
     preprocessing: Preprocessing | None = None,
     with_preprocessing: bool = False,
     judges: Judges | None = None,
+    space_text: str | None = None,
 ) -> tuple[Exported, ...]:
     """Write a trained network in each format, check each against it, and describe it in a model card.
 
@@ -96,6 +97,7 @@ def export(
         preprocessing: What is done to images before the network sees them; None: unknown.
         with_preprocessing: Also write an ONNX file that takes the bytes of an image of any size.
         judges: Also write the ONNX file and the ExecuTorch program in int8, calibrated and judged by these images.
+        space_text: The text of the space file; written beside the weights where it defines types of the network.
 
     Returns:
         One entry for each format, in the order asked for.
@@ -123,6 +125,8 @@ def export(
         folded = fold(frozen)  # the weights stay as they were trained
         _write(formats, staging, frozen, folded, truth.images[-1], known)
         known.write(staging)
+        if types and space_text is not None and "safetensors" in formats:  # the other formats stand alone
+            (staging / SPACE).write_text(space_text, encoding="utf-8", newline="")
         extra = _write_whole(staging, frozen, known) if with_preprocessing else {}
         said = {}
         if judges is not None:

@@ -9,7 +9,7 @@ from invnas.architecture import Architecture
 from invnas.cost import cost
 from invnas.errors import BadInput
 from invnas.export.code import code, words
-from invnas.export.description import Description
+from invnas.export.description import SPACE, Description
 from invnas.export.formats import ABOUT, FILES, WITH
 from invnas.export.preprocess import Used
 from invnas.head import Head
@@ -60,7 +60,7 @@ def card(
         "Layers": ["\n".join(f"- {line}" for line in _layers(architecture))],
         "Input": list(_input(known)),
         "Facts": [_table(facts) if facts else "None were given."],
-        "Files": list(_files(errors, shape, own_types, known, description.task, said)),
+        "Files": list(_files(errors, description, own_types, known, said)),
         "Classes": [", ".join(f"{i} {_cell(name)}" for i, name in enumerate(description.class_names or ()))],
         "Limits": [
             f"- What enters the network must be {shape[1]} x {shape[2]}; only the batch size is free"
@@ -115,14 +115,14 @@ def _input(known: Used) -> Iterator[str]:
 
 def _files(
     errors: Mapping[str, float],
-    shape: tuple[int, int, int],
+    description: Description,
     own_types: Sequence[str],
     known: Used,
-    task: str,
     said: Mapping[str, str],
 ) -> Iterator[str]:
-    space = ', space="my_space.py"' if own_types else ""
-    codes = code(known, shape, space, classifies=task == "classification")
+    beside = SPACE in description.sha256
+    space = ", trust=True" if beside else ', space="my_space.py"' if own_types else ""
+    codes = code(known, description.input_shape, space, classifies=description.task == "classification")
     for name, error in errors.items():
         of = "in a probability" if name == WITH else "of its largest score"
         yield f"`{FILES[name]}`: {ABOUT[name]}. Differs from the network by {error:.1g} {of}." + (
@@ -130,7 +130,13 @@ def _files(
         )
         yield f"```python\n{codes[name]}\n```"
         if own_types and name == "safetensors":
-            yield f"`my_space.py` is the space file that defines {', '.join(own_types)}."
+            yield (
+                f"**`{SPACE}` is code.** It defines {', '.join(own_types)}, and `load_model` executes it, with "
+                "`trust=True` only: read it first, if you do not trust whoever gave you this folder. A space file of "
+                'your own may take its place: `load_model(".", space="my_space.py")`.'
+                if beside
+                else f"`my_space.py` is the space file that defines {', '.join(own_types)}."
+            )
     if "onnx" in errors:
         yield (
             "Where invnas is installed, its C++ loops run involution in onnxruntime: give the session `onnxruntime."

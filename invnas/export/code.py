@@ -110,7 +110,7 @@ def code(known: Used, shape: tuple[int, int, int], space: str, classifies: bool)
     Args:
         known: Preprocessing and class names.
         shape: (channels, height, width).
-        space: What `load_model` is told beside the folder, such as `, space="my_space.py"`.
+        space: What `load_model` is told beside the folder, such as `, trust=True`.
         classifies: Whether the scores are those of classes.
     """
     if known.missing or not classifies:

@@ -19,6 +19,9 @@ from invnas.task import load_task
 
 FILE = "architecture.json"
 
+#: The copy of the space file that defines a user's own types: code.
+SPACE = "space.py"
+
 #: Grows when an older invnas could no longer read the file.
 FORMAT = 1
 
@@ -35,7 +38,7 @@ class Description:
         input_shape: (channels, height, width).
         classes: Number of classes.
         class_names: One for each class, or None.
-        sha256: Of each model file, by its name.
+        sha256: Of each file beside it, by its name.
         task: What it is trained for.
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from invnas.export.description import FILE
+from invnas.export.description import FILE, SPACE
 from invnas.export.folder import CARD
 from invnas.export.graphs import GRAPHS
 from invnas.export.int8 import INT8
@@ -39,4 +39,4 @@ ABOUT: Mapping[str, str] = {
 }
 
 #: Every name that a file in the folder of an export can have.
-NAMES = frozenset({*FILES.values(), *BESIDE.values(), PREPROCESS, FILE, CARD})
+NAMES = frozenset({*FILES.values(), *BESIDE.values(), PREPROCESS, FILE, SPACE, CARD})

@@ -35,10 +35,12 @@ class Judges:
     Attributes:
         batches: Pairs of images as the network sees them, (B, C, H, W) float32, and labels (B,).
         max_drop: Percentage points of accuracy that it may lose.
+        kind: What kind of images they are.
     """
 
     batches: Sequence[tuple[torch.Tensor, torch.Tensor]]
     max_drop: float = 1.0
+    kind: str = "validation images"
 
     @property
     def calibration(self) -> Iterator[torch.Tensor]:
@@ -62,6 +64,7 @@ class Quantised:
         time: Time of one image over that of the float model, with one thread, medians of interleaved runs.
         max_drop: Percentage points of accuracy that it may lose.
         error: Largest difference of a score from the float model's, over its largest score.
+        kind: What kind of images they were judged by.
     """
 
     before: float
@@ -70,6 +73,7 @@ class Quantised:
     time: float
     max_drop: float
     error: float
+    kind: str = "validation images"
 
     @property
     def said(self) -> str:
@@ -80,7 +84,7 @@ class Quantised:
         if self.time >= 1:
             faults.append("it is not faster")
         return (
-            f"accuracy {self.after:.4f} where float has {self.before:.4f} on {self.images:,} validation images, "
+            f"accuracy {self.after:.4f} where float has {self.before:.4f} on {self.images:,} {self.kind}, "
             f"{self.time:.2f} x the time (one image, one thread)" + (f": {' and '.join(faults)}" if faults else "")
         )
 
@@ -150,7 +154,8 @@ def _judged(old: Run, new: Run, judges: Judges) -> Quantised:
     scores = [torch.cat([run(images) for images, _ in judges.batches]) for run in (old, new)]
     before, after = (float((found.argmax(1) == labels).double().mean()) for found in scores)
     apart = float((scores[1] - scores[0]).abs().max()) / (float(scores[0].abs().max()) or 1)
-    return Quantised(before, after, len(labels), _ratio(old, new, judges.batches[0][0][:1]), judges.max_drop, apart)
+    ratio = _ratio(old, new, judges.batches[0][0][:1])
+    return Quantised(before, after, len(labels), ratio, judges.max_drop, apart, judges.kind)
 
 
 class _Reader:

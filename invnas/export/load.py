@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -11,7 +13,7 @@ from torch import nn
 
 from invnas.architecture import Architecture
 from invnas.errors import BadInput, InvnasError
-from invnas.export.description import FILE, Description, checksum, read
+from invnas.export.description import FILE, SPACE, Description, checksum, read
 from invnas.export.model import Predictor
 from invnas.export.preprocess import read_used, used
 from invnas.nn import build
@@ -27,7 +29,10 @@ WEIGHTS = "model.safetensors"
 
 
 def load_model(
-    folder: str | Path, space: str | Path | Space | None = None, preprocessing: Preprocessing | None = None
+    folder: str | Path,
+    space: str | Path | Space | None = None,
+    preprocessing: Preprocessing | None = None,
+    trust: bool = False,
 ) -> Model:
     """Return the network of an export, in eval mode and channels_last, on the CPU.
 
@@ -39,9 +44,11 @@ def load_model(
         folder: What `export` wrote, with the format safetensors among its formats.
         space: The space, its file or its shipped name, that defines the user's own types, when the network has any.
         preprocessing: What is done to images, where the export does not know it; otherwise what it says counts.
+        trust: Execute the space.py of the export, which defines such types: it is code of whoever made the export.
 
     Raises:
         BadInput: If a file is missing, was changed, or does not fit; one sentence with the file and the place.
+            If the network has types of its own, and neither their space is given nor the export trusted.
 
     Example, after that of `export_model`:
         >>> from invnas import load_model
@@ -55,13 +62,30 @@ def load_model(
     path = path_of(folder, "folder")
     if space is not None and not isinstance(space, Space):
         space = load_space(path_of(space, "space"))
-    network = rebuild(path, None if space is None else space.types)
     description = read(path)
+    if space is None and trust and SPACE in description.sha256:
+        space = _own_space(path, description)
+    network = rebuild(path, None if space is None else space.types)
     known = read_used(path, description)
     if preprocessing is not None:
         known = used(description.input_shape, description.class_names, preprocessing)
     network.predict = Predictor(network, known, description.task, description.classes)  # type: ignore[assignment]
     return cast("Model", network)
+
+
+def _own_space(folder: Path, description: Description) -> Space:
+    """Execute the space file of an export, if it is the one that was written."""
+    path = folder / SPACE
+    if not path.is_file():
+        raise BadInput(f"there is no file '{path}', which defines types of the network")
+    text = path.read_bytes()
+    if hashlib.sha256(text).hexdigest() != description.sha256[SPACE]:
+        raise BadInput(f"the checksum of '{path}' differs: it was changed after the export, so it is not executed")
+    with TemporaryDirectory(prefix="invnas-") as place:
+        # What was read, and not what Python keeps compiled beside it: that nobody has looked at.
+        copied = Path(place, SPACE)
+        copied.write_bytes(text)
+        return load_space(copied)
 
 
 def rebuild(folder: Path, types: Mapping[str, type] | None) -> nn.Module:
@@ -89,7 +113,14 @@ def _architecture(description: Description, folder: Path, types: Mapping[str, ty
         architecture = Architecture.from_dict(description.architecture, types)
     except BadInput as error:
         own = types is None and "unknown type" in str(error)
-        hint = "; a type of your own needs its space file: load_model(folder, space='my_space.py')" if own else ""
+        hint = ""
+        if own and SPACE in description.sha256:
+            hint = (
+                f"; it is defined by '{folder / SPACE}', which is code that would be executed: if you trust it, "
+                "load_model(folder, trust=True), on the command line --trust"
+            )
+        elif own:
+            hint = "; a type of your own needs its space file: load_model(folder, space='my_space.py')"
         raise BadInput(f"{path}: {error}{hint}") from None
     except (TypeError, ValueError, ArithmeticError) as error:  # from the __post_init__ of a user's own type
         raise BadInput(f"{path}: the architecture cannot be: {error}") from error

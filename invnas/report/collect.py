@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
 
 from invnas.belief import Belief, Estimate, Outlook
 from invnas.experiment import Experiment
@@ -25,6 +24,7 @@ from invnas.pareto import (
 from invnas.report.answers import Chance, Comparison, chance, comparisons
 from invnas.report.point import Point
 from invnas.report.references import believed_from, luck_of, seeds_of
+from invnas.retrained import Retrained
 
 #: Complete trials that a page holds beside the fronts: each brings a drawing of 10 kB. The tables hold all.
 SAMPLE = 200
@@ -48,7 +48,7 @@ class Beyond:
 
     outlook: Outlook = field(default_factory=Outlook)
     prior: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    retrained: Sequence[Mapping[str, Any]] = ()
+    retrained: Sequence[Retrained] = ()
     sizes: str = ""
     images: int | None = None
     ended: str = ""
@@ -168,7 +168,7 @@ class ReportData:
     def headline(self) -> tuple[Objective, Objective]:
         """The two numbers that describe a point in few words: the first learned one, the first cost of the search."""
         costs = [axis for axis in self.objectives if axis.source != "learned"]
-        return _main(self.experiment), costs[0] if costs else MACS
+        return self.experiment.leading, costs[0] if costs else MACS
 
     @property
     def panels(self) -> tuple[tuple[Objective, Objective], ...]:
@@ -230,13 +230,13 @@ def collect(
         BadInput: If a complete trial has no value for an objective.
     """
     objectives, belief, beyond = experiment.axes, belief or Belief(), beyond or Beyond()
-    seeds = seeds_of(trials, _main(experiment))
+    seeds = seeds_of(trials, experiment.leading)
     compared = [trial for trial in trials if trial.phase == "reference"]
     trials = [trial for trial in trials if trial.phase == "search" or trial.baseline]
     of: dict[Phase, list[Trial]] = {phase: [t for t in trials if t.phase == phase] for phase in ("search", *BASELINES)}
     search = of["search"]
     fronts = {phase: belief.front(some, objectives) for phase, some in of.items()}
-    everything = _points([*trials, *compared], tested or {}, belief, seeds, _main(experiment))
+    everything = _points([*trials, *compared], tested or {}, belief, seeds, experiment.leading)
     members = {trial.number for some in fronts.values() for trial in some}
     points = {
         trial.number: replace(point, on_front=trial.number in members)
@@ -283,11 +283,6 @@ def collect(
     found = chance(ended, front(search, (learned, cost)), learned, cost, beyond.images)
     answered = comparisons(belief, [*ended, *(point.trial for point in made.references)], learned, cost)
     return replace(made, comparisons=answered, chance=found)
-
-
-def _main(experiment: Experiment) -> Objective:
-    """Return what a report speaks of first: what the search is for, else what matters to the task."""
-    return next((axis for axis in experiment.axes if axis.source == "learned"), experiment.what.objectives[0])
 
 
 def _in_state(state: State, trials: Sequence[Trial]) -> tuple[Trial, ...]:

@@ -120,23 +120,34 @@ def _prospects(data: ReportData) -> str:
 
 
 def retrained(data: ReportData) -> str:
-    """Return what `retrain` found, beside what the search had measured."""
+    """Return what `retrain` found or has found so far, beside what the search had measured."""
     if not data.beyond.retrained:
         return empty("Nothing of this run was retrained from scratch (invnas retrain).")
-    axis, by_number = data.learned[0], {point.number: point for point in data.points}
+    axis, by_number = data.headline[0], {point.number: point for point in data.points}
     rows = ""
     for one in data.beyond.retrained:
-        columns = [values for name, values in one.items() if name.startswith("test_")]
-        point = by_number.get(one["trial"])
+        point = by_number.get(one.asked.trial)
         search = "" if point is None else point.shown(axis)
-        each = ", ".join(axis.show(value) for value in columns[0])
+        mean, deviation = one.spread(axis.name) if one.seeds else (None, 0.0)
+        figure = "" if mean is None else f"{axis.show(mean)} ± {_step(axis, deviation)}"
+        each = ", ".join(axis.show(seed.test.get(axis.name)) for seed in one.seeds)
+        options = escape(one.asked.words(data.experiment)) or "as in the search"
+        at = one.standing
+        now = "" if at is None else f"<br>under way: seed {at.seed}, epoch {at.epoch} of {one.asked.recipe.epochs}"
         rows += (
-            f"<tr><td>{one['trial']}</td><td>{one['epochs']}</td><td>{len(columns[0])}</td>"
-            f"<td>{axis.show(one['mean'])} ± {_step(axis, one['standard_deviation'])}</td><td>{each}</td>"
-            f"<td>{search}</td></tr>"
+            f"<tr><td>{one.asked.trial}</td><td>{one.asked.recipe.epochs}</td>"
+            f'<td class="text small">{options}</td><td>{len(one.seeds)}{now}</td><td>{figure}</td><td>{each}</td>'
+            f'<td>{search}</td><td class="text small">{escape(one.asked.name)}</td></tr>'
         )
     head = (
-        f"<th>trial</th><th>epochs</th><th>seeds</th><th>test {axis.label}, mean ± sd</th><th>each seed</th>"
-        f"<th>{axis.label} in the search</th>"
+        f'<th>trial</th><th>epochs</th><th class="text">options</th><th>seeds</th><th>test {axis.label}, mean ± sd</th>'
+        f'<th>each seed</th><th>{axis.label} in the search</th><th class="text">name</th>'
     )
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    note = (
+        "Where the options say all_data, the validation images were trained on too. What trained last is shipped by "
+        "invnas export --pick retrained."
+    )
+    return (
+        f'<p class="note">{note}</p><div class="scroll"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )

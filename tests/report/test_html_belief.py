@@ -9,18 +9,29 @@ import pytest
 from report.conftest import CREATED, ENVIRONMENT, make_trials
 
 from invnas.belief import Influence, Outlook, Prospect
-from invnas.experiment import Experiment
+from invnas.experiment import Experiment, Recipe
+from invnas.facts import DataFacts
 from invnas.measurement import Measurement, Trial
 from invnas.objective import HYPERVOLUME
 from invnas.report import html_belief, html_tables, render_html, render_static, table
 from invnas.report.collect import Beyond, ReportData, collect
 from invnas.report.figures import figures
 from invnas.report.sections import prior_of
+from invnas.retrained import Retrained, Seed, Standing
+from invnas.retraining import Retraining
 from invnas.search.believe import believe
 from invnas.space import load_space
 from invnas.tasks.classification import TOP1
 
-RETRAINED = {"trial": 0, "epochs": 100, "test_top1": [0.8, 0.82], "mean": 0.81, "standard_deviation": 0.0141}
+SEEDS = (Seed(0, {"top1": 0.8}), Seed(1, {"top1": 0.82}))
+RETRAINED = (
+    Retrained(Retraining(0, Recipe(epochs=100)), DataFacts((1, 8, 8), 10), SEEDS),
+    Retrained(
+        Retraining(1, Recipe(epochs=50, learning_rate=0.3), all_data=True),
+        DataFacts((1, 8, 8), 10),
+        standing=Standing(1, 3, 0, 4),
+    ),
+)
 
 
 def text_of(html: str) -> str:
@@ -46,7 +57,7 @@ def data(trials: list[Trial]) -> ReportData:
     prospect = Prospect(trials[3].architecture, trials[3].cost, {"top1": said}, 0.034)
     outlook = Outlook((Influence("stages.1.blocks.*.spatial", 0.02, "Involution", 0.0123),), (prospect,))
     prior = prior_of(load_space("digits"))
-    beyond = Beyond(outlook, prior, [RETRAINED], "trained on 1,151, validated on 287 images", 287)
+    beyond = Beyond(outlook, prior, RETRAINED, "trained on 1,151, validated on 287 images", 287)
     return collect("run", experiment, trials, ENVIRONMENT, {}, CREATED, belief=belief, beyond=beyond)
 
 
@@ -119,7 +130,8 @@ def test_the_page_says_what_is_believed_and_how_surely(data: ReportData, page: s
 def test_sizes_of_splits_seeds_and_what_was_retrained_stand_on_the_page(page: str) -> None:
     assert "Trained on 1,151, validated on 287 images. One seed each, 1 architectures with further ones." in page
     assert "Retrained from scratch" in page
-    assert "81.0 % ± 1.41 points 80.0 %, 82.0 %" in page
+    assert "0 100 as in the search 2 81.0 % ± 1.41 points 80.0 %, 82.0 %" in page
+    assert "1 50 recipe.learning_rate 0.3, all_data 0 under way: seed 0, epoch 4 of 50" in page
 
 
 def test_a_hypervolume_is_never_printed_in_per_cent_and_its_box_has_a_name(data: ReportData, page: str) -> None:
