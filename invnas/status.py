@@ -64,7 +64,8 @@ class Course:
         done = f"{len(found.seeds)} seed{'' if len(found.seeds) == 1 else 's'} done"
         if found.seeds:
             mean, deviation = (self.objective.exact(value) for value in found.spread(self.objective.name))
-            done += f", test {self.objective.label} {mean} ± {deviation}"
+            spread = f" ± {deviation}" if len(found.seeds) > 1 else ""  # one seed says nothing of others
+            done += f", test {self.objective.label} {mean}{spread}"
         said = f"retrained trial {found.asked.trial}, {found.asked.recipe.epochs} epochs"
         said += f" ({self.said}): {done}" if self.said else f": {done}"
         if at is None:

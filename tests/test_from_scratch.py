@@ -177,6 +177,9 @@ def test_other_images_than_it_was_begun_with_are_refused(run: Run) -> None:
 
 
 def test_status_says_where_a_retraining_stands(run: Run, call: Call) -> None:
+    one = retrain(run, "trial=1", 1, 1, recipe={"momentum": 0.8}, quiet=True)
+    line = f"retrained trial 1, 1 epochs (recipe.momentum 0.8): 1 seed done, test top-1 {one['mean']:.4f}\n"
+    assert line in call("status", run.folder)[1]
     done = retrain(run, "trial=1", 1, 2, recipe={"momentum": 0.8}, quiet=True)
     said = call("status", run.folder)[1]
     line = f"retrained trial 1, 1 epochs (recipe.momentum 0.8): 2 seeds done, test top-1 {done['mean']:.4f} ± "

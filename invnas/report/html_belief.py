@@ -129,7 +129,9 @@ def retrained(data: ReportData) -> str:
         point = by_number.get(one.asked.trial)
         search = "" if point is None else point.shown(axis)
         mean, deviation = one.spread(axis.name) if one.seeds else (None, 0.0)
-        figure = "" if mean is None else f"{axis.show(mean)} ± {_step(axis, deviation)}"
+        figure = "" if mean is None else axis.show(mean)
+        if len(one.seeds) > 1:  # one seed says nothing of others
+            figure += f" ± {_step(axis, deviation)}"
         each = ", ".join(axis.show(seed.test.get(axis.name)) for seed in one.seeds)
         options = escape(one.asked.words(data.experiment)) or "as in the search"
         at = one.standing
