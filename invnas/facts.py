@@ -25,6 +25,7 @@ class DataFacts:
             version do not.
         class_counts: Training images of each class in label order, where the data say it; runs of an older version do
             not.
+        left_out: Names of images that cannot be read and are in no split, as the data were told to leave them out.
     """
 
     input_shape: tuple[int, int, int]
@@ -36,6 +37,7 @@ class DataFacts:
     fingerprint: str = ""
     preprocessing: Preprocessing | None = None
     class_counts: tuple[int, ...] | None = None
+    left_out: tuple[str, ...] = ()
 
     def changed(self, now: DataFacts) -> str | None:
         """Return how the images found now differ from these, as the end of a sentence; None where they are the same."""
@@ -68,6 +70,7 @@ class DataFacts:
             "input_shape": list(self.input_shape),
             "preprocessing": prepared,
             "class_counts": counts,
+            "left_out": list(self.left_out),
         }
 
     @classmethod
@@ -89,6 +92,7 @@ class DataFacts:
             str(data["fingerprint"]),
             None if prepared is None else Preprocessing.from_dict(prepared),
             None if counts is None else tuple(map(int, counts)),
+            tuple(map(str, data.get("left_out", ()))),
         )
 
 

@@ -18,6 +18,15 @@ _T = TypeVar("_T")
 MAX_JSON = 2**26
 
 
+def cache_folder() -> Path:
+    """Return where invnas keeps what another run can use: INVNAS_CACHE, or invnas in the user's cache directory."""
+    if own := os.environ.get("INVNAS_CACHE"):
+        return Path(own)
+    shared = os.environ.get("XDG_CACHE_HOME", "")
+    # The standard says that a path that is not absolute is to be ignored.
+    return (Path(shared) if os.path.isabs(shared) else Path.home() / ".cache") / "invnas"
+
+
 @contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Give a new file to write to, which takes the place of `path` once it is on the disk, if nothing fails inside.

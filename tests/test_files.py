@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from invnas.errors import BadInput
-from invnas.files import read_json, replacing, write_text
+from invnas.files import cache_folder, read_json, replacing, write_text
 
 
 def test_a_file_is_written_and_an_older_one_replaced(tmp_path: Path) -> None:
@@ -66,3 +67,13 @@ def test_json_that_is_missing_a_folder_or_too_large_is_refused(tmp_path: Path, m
     (tmp_path / "a").write_text("[1, 2]")
     with pytest.raises(BadInput, match="larger than 3 bytes"):
         read_json(tmp_path / "a")
+
+
+def test_where_what_another_run_can_use_lies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("INVNAS_CACHE", str(tmp_path / "own"))
+    assert cache_folder() == tmp_path / "own"
+    monkeypatch.delenv("INVNAS_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "invnas"
+    monkeypatch.setenv("XDG_CACHE_HOME", os.path.join("not", "absolute"))
+    assert cache_folder() == Path.home() / ".cache" / "invnas"

@@ -29,6 +29,9 @@ READ = 20_000
 #: Batches read at most, so that a loader that gives empty ones for ever has an end.
 BATCHES = 20_000
 
+#: Images that are left out are named on the screen up to so many; all names stand in run.json.
+NAMED = 5
+
 #: Numbers of pixels read at most, a minute's work: 13,000 images of 224 x 224 in colour.
 PIXELS = 2 * 10**9
 
@@ -56,7 +59,10 @@ def examine(
     data = load_data(source)
     facts = describe(data)
     if isinstance(data, ImageDataModule):
-        return data, replace(facts, fingerprint=data.fingerprint(), origins=dict(data.origins))
+        if data.left_out:
+            note(f"note: {_left_out(data.left_out)}")
+        data.keep(note)
+        return data, replace(facts, fingerprint=data.fingerprint(), origins=dict(data.origins), left_out=data.left_out)
     look = _Look(source.class_path, facts, targets(facts))
     seen = {name: look.read(data, name) for name in ("train", "validation")}
     seen |= look.test_images(data)
@@ -69,6 +75,12 @@ def examine(
         counts={**{name: one.images for name, one in seen.items() if one.whole}, **facts.counts},
         origins={name: f"{one.words} of `{source.class_path}`" for name, one in seen.items()},
     )
+
+
+def _left_out(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    found = f"{len(names):,} images cannot be read and are" if len(names) > 1 else "1 image cannot be read and is"
+    return f"{found} left out: {', '.join(map(repr, names[:NAMED]))}{more}"
 
 
 def split_fingerprint(

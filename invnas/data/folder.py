@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from invnas.data import keeping
+from invnas.data.keeping import Caching
 from invnas.data.listing import ENDINGS, SPLITS, class_folders, is_picture, split_folder
 from invnas.data.module import ImageDataModule, Splits
 from invnas.data.pictures import FilePictures, Span, check_channels, span_of
+from invnas.data.readable import broken_files
 from invnas.data.stream import Frame, StreamImages, default_workers
 from invnas.errors import BadInput
-from invnas.rules import LARGEST, WORKERS, check_whole
+from invnas.rules import LARGEST, WORKERS, check_whole, one_of
 
 
 class ImageFolder(ImageDataModule):
@@ -40,6 +45,12 @@ class ImageFolder(ImageDataModule):
         augment: What else is done to training images: "trivial" (TrivialAugment, one operation of any strength), "rand"
             (RandAugment, two of moderate strength) or "none".
         num_workers: Processes that decode; None takes all cores but one, at most 8.
+        cache: Where training and validation images are kept once they are decoded: "none"; "memory", in each process
+            that trains; "disk", in a file in the folder INVNAS_CACHE (or invnas in the user's folder for caches) that
+            all processes share. A network sees the same bits either way.
+        cache_limit: Gigabytes that `cache` may take; more is refused before anything is trained.
+        on_broken_image: What is done with images that cannot be read: "error" refuses the first that is met; "skip"
+            looks for them when the folder is opened, leaves them out of every split and says which.
     """
 
     def __init__(
@@ -58,6 +69,9 @@ class ImageFolder(ImageDataModule):
         smallest_crop: float = 0.08,
         augment: str = "none",
         num_workers: int | None = None,
+        cache: str = "none",
+        cache_limit: float = 1.0,
+        on_broken_image: str = "error",
     ) -> None:
         super().__init__(batch_size, seed, validation_share, test_share, train_limit, balance)
         check_whole("image_size", image_size, 1, LARGEST)
@@ -67,6 +81,10 @@ class ImageFolder(ImageDataModule):
         self.root, self.test_folder = Path(root), test_folder
         self.frame = Frame(image_size, channels, flip, smallest_crop, augment)
         self.num_workers = default_workers() if num_workers is None else num_workers
+        self.cache = Caching(cache, cache_limit)
+        for sentence in one_of("on_broken_image", on_broken_image, ("error", "skip")):
+            raise BadInput(sentence)
+        self.skip = on_broken_image == "skip"
 
     def open_splits(self) -> Splits:
         """List the files; the test folder is not listed before the test."""
@@ -85,16 +103,52 @@ class ImageFolder(ImageDataModule):
         test_root = self._test_folder()
         validation_root = split_folder(self.root, "validation", other_than=test_root)
         span = train.pictures.span
+        # Broken images are looked for in all splits at once, before anything is trained.
+        test = self._listed(test_root, names, span=span) if test_root and self.skip else None
+        without = f", without {len(test.broken):,} that cannot be read" if test and test.broken else ""
         return Splits(
             f"'{train_root}'",
             len(names),
             names,
             train,
             self._listed(validation_root, names, span=span) if validation_root else None,
-            (lambda: self._listed(test_root, names, span=span)) if test_root else None,
+            (lambda: test or self._listed(test_root, names, span=span)) if test_root else None,
             f"'{validation_root}'",
-            f"'{test_root}'",
+            f"'{test_root}'{without}",
         )
+
+    def keep(self, note: Callable[[str], None]) -> None:
+        """Say what `cache` takes, and make its file; memory is filled in the process that trains.
+
+        Raises:
+            BadInput: If it takes more room than there is, or an image cannot be read.
+            DiskFailed: If the disk is full.
+        """
+        self.setup("fit")
+        if self.cache.where == "none":
+            return
+        sets = {name: images for name, images in self._sets.items() if isinstance(images, StreamImages)}
+        sizes = {name: sets[name].decoded_bytes(name == "train") for name in ("train", "validation")}
+        self.cache.check(whole := sum(sizes.values()), f"'{self.root}'")
+        taken = f"note: the decoded training and validation images take {keeping.in_words(whole)}"
+        if self.cache.where == "memory":
+            note(f"{taken} in the memory of each process that trains (`cache: memory`)")
+            return
+        places = {name: sets[name].kept_at(name == "train") for name in sizes}
+        lacking = {name: size for name, size in sizes.items() if not places[name].is_file()}
+        if lacking:
+            folder = places["train"].parent
+            keeping.check_room(folder, sum(lacking.values()))
+            note(f"{taken}, kept in '{folder}' (`cache: disk`)")
+        for name in sizes:
+            self._sets[name] = sets[name].keep(self.cache, name == "train")
+
+    def _loader(self, name: str) -> Any:
+        self.setup("fit")
+        images = self._sets[name]
+        if isinstance(images, StreamImages) and name != "test":  # read once
+            self._sets[name] = images.keep(self.cache, name == "train")
+        return super()._loader(name)
 
     def _test_folder(self) -> Path | None:
         if self.test_folder in (None, "test"):
@@ -126,5 +180,22 @@ class ImageFolder(ImageDataModule):
             kinds = ", ".join(sorted(ENDINGS))
             raise BadInput(f"the class folder '{folder / empty[0]}' has no images: their names end in {kinds}")
         pictures = FilePictures(paths)
-        pictures = replace(pictures, span=span or span_of(pictures))
-        return StreamImages(pictures, np.asarray(labels), np.arange(len(paths)), self.frame, self.num_workers)
+        broken = self._broken(pictures, np.asarray(labels), folder, names) if self.skip else frozenset[int]()
+        readable = FilePictures([path for number, path in enumerate(paths) if number not in broken])
+        pictures = replace(pictures, span=span or span_of(readable))
+        return StreamImages(pictures, np.asarray(labels), np.arange(len(paths)), self.frame, self.num_workers, broken)
+
+    def _broken(
+        self, pictures: FilePictures, labels: np.ndarray, folder: Path, names: tuple[str, ...]
+    ) -> frozenset[int]:
+        """Return which images are left out; a class that has images must keep some."""
+        broken = broken_files(pictures, self.frame.channels)
+        good = np.asarray([number not in broken for number in range(len(labels))])
+        for label in np.setdiff1d(labels, labels[good]):
+            first = pictures.place(int(np.flatnonzero(labels == label)[0]))
+            raise BadInput(
+                f"the class folder '{folder / names[label]}' has no image left: none of its "
+                f"{int((labels == label).sum()):,} can be read, such as {first}"
+            )
+        self.left_out += tuple(os.path.relpath(pictures.paths[number], self.root) for number in sorted(broken))
+        return broken

@@ -64,6 +64,10 @@ class ImageSet(Protocol):
         """Return these images and those of another set of the same kind, trained on as these are."""
         ...
 
+    def readable(self) -> ImageSet:
+        """Return the images without those that were found broken and shall be left out."""
+        ...
+
     def fingerprint(self) -> str:
         """Return sixteen hex digits that differ where labels or images do."""
         ...
@@ -154,12 +158,21 @@ class ImageDataModule(LightningDataModule):
         self.balance = balance
         #: Which images are trained, validated and tested, how many, and where from, by split.
         self.origins: dict[str, str] = {}
+        #: Images that cannot be read and are in no split.
+        self.left_out: tuple[str, ...] = ()
         self._sets: dict[str, ImageSet] = {}
         self._open_test: Callable[[], ImageSet] | None = None
 
     def open_splits(self) -> Splits:
         """Open the source, all but its test images."""
         raise NotImplementedError
+
+    def keep(self, note: Callable[[str], None]) -> None:
+        """Check, and say, what is made before the first training: nothing but where a source has a cache.
+
+        Raises:
+            BadInput: If it takes more room than there is.
+        """
 
     @property
     def counts(self) -> dict[str, int]:
@@ -177,7 +190,7 @@ class ImageDataModule(LightningDataModule):
             self._set_up(self.open_splits())
         if stage == "test" and "test" not in self._sets:
             assert self._open_test is not None
-            self._sets["test"] = self._open_test()
+            self._sets["test"] = self._open_test().readable()
 
     def train_dataloader(self) -> Any:
         """Return the shuffled and augmented training batches."""
@@ -208,12 +221,23 @@ class ImageDataModule(LightningDataModule):
         origins = {"test": f"all of {splits.test_origin}", "validation": f"all of {splits.validation_origin}"}
         if self._open_test is None:
             train, test = self._divide(train, self.test_share, 1)
+            # Left out after the split: which of the others are trained or tested then depends on no broken image.
+            test, without = _readable(test)
             self._open_test = lambda: test
-            origins["test"] = f"{len(test.classes_of):,}{self._held(self.test_share, splits.origin)}"
+            origins["test"] = f"{len(test.classes_of):,}{self._held(self.test_share, splits.origin)}{without}"
         if validation is None:
             train, validation = self._divide(train, self.validation_share, 2)
             origins["validation"] = self._held(self.validation_share, splits.origin)
-        origins["validation"] = f"{len(validation.classes_of):,} {origins['validation'].strip()}"
+        every = np.unique(train.classes_of)
+        validation, without = _readable(validation)
+        origins["validation"] = f"{len(validation.classes_of):,} {origins['validation'].strip()}{without}"
+        train, without = _readable(train)
+        for label in np.setdiff1d(every, train.classes_of):
+            name = splits.class_names[label] if splits.class_names else label
+            raise BadInput(
+                f"{splits.origin} has no training image of class '{name}' that can be read: those that are not broken "
+                "are held out; mend or remove its broken images"
+            )
         offered = len(train.classes_of)
         if self.train_limit is not None:
             chosen = subset(train.classes_of, self.train_limit, seed_of(self.seed, 3), self.balance)
@@ -221,7 +245,7 @@ class ImageDataModule(LightningDataModule):
         trained = len(train.classes_of)
         how = "equally many of each class" if self.balance else "every class in its share"
         limited = f" of {offered:,}, drawn by seed {self.seed}, {how}," if trained < offered else ""
-        origins["train"] = f"{trained:,}{limited} from {splits.origin}"
+        origins["train"] = f"{trained:,}{limited} from {splits.origin}{without}"
         if len(train.classes_of) < 2 or not len(validation.classes_of):
             raise BadInput(
                 f"{splits.origin} has too few images: {len(train.classes_of)} to train and"
@@ -253,6 +277,13 @@ class ImageDataModule(LightningDataModule):
         seed = self.seed if self.order_seed is None else seed_of(self.seed, self.order_seed)
         loading = Loading(self.batch_size, seed, self.normalisation, self.sampling == "balanced")
         return self._sets[name].batches(loading, training=name in ("train", _ALL))
+
+
+def _readable(images: ImageSet) -> tuple[ImageSet, str]:
+    """Return the images that are not left out, and how many are, as the end of a phrase."""
+    found = images.readable()
+    lost = len(images.classes_of) - len(found.classes_of)
+    return found, f", without {lost:,} that cannot be read" if lost else ""
 
 
 def _check_classes(splits: Splits) -> None:

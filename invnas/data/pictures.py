@@ -44,6 +44,11 @@ class Pictures(Protocol):
         """Black and white of a set of floats or 32-bit integers; None where each type says its own."""
         ...
 
+    @property
+    def remedy(self) -> str:
+        """What the sentence about an image that cannot be read ends with: what a user can do."""
+        ...
+
 
 @dataclass(frozen=True)
 class FilePictures:
@@ -51,6 +56,7 @@ class FilePictures:
 
     paths: Sequence[str]
     span: Span | None = None
+    remedy = "; `on_broken_image: skip` leaves such images out"
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -77,6 +83,7 @@ class RowPictures:
     rows: Sequence[Any]
     origin: str
     span: Span | None = None
+    remedy = ""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -120,6 +127,31 @@ def decode(pictures: Pictures, index: int, channels: int | None) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
+def decoded_bytes(pictures: Pictures, index: int, channels: int, size: tuple[int, int] | None = None) -> int:
+    """Return how many bytes the pixels of an image take once it is decoded, and scaled to `size`; reads its header.
+
+    Raises:
+        BadInput: The image cannot be read.
+    """
+    image = _opened(pictures, index, load=False)
+    width, height = size or image.size
+    return width * height * (4 if _is_deep(image) else channels)
+
+
+def broken_among(pictures: Pictures, indices: Sequence[int], channels: int) -> list[int]:
+    """Return the numbers of those images that cannot be decoded, in order."""
+
+    def broken(index: int) -> bool:
+        try:
+            decode(pictures, index, channels)
+        except BadInput:
+            return True
+        return False
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        return [index for index, found in zip(indices, pool.map(broken, indices), strict=True) if found]
+
+
 def channels_of(pictures: Pictures, index: int) -> int:
     """Return 1 for a grey image, 3 for one in colour."""
     return 3 if decode(pictures, index, None).mode == "RGB" else 1
@@ -145,7 +177,7 @@ def _opened(pictures: Pictures, index: int, load: bool = True) -> Image.Image:
         raise BadInput(f"{pictures.place(index)} points to the file {encoded!r}, which does not exist") from None
     except (OSError, SyntaxError, ValueError, MemoryError, Image.DecompressionBombError) as error:
         reason = "its format is unknown" if "cannot identify" in str(error) else str(error) or type(error).__name__
-        raise BadInput(f"{pictures.place(index)} is not a readable image: {reason}") from None
+        raise BadInput(f"{pictures.place(index)} is not a readable image: {reason}{pictures.remedy}") from None
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -178,7 +210,7 @@ def _deep(image: Image.Image, pictures: Pictures, index: int) -> Image.Image:
 def _finite(image: Image.Image, pictures: Pictures, index: int) -> np.ndarray:
     pixels = np.asarray(image).astype(np.float64)
     if not np.isfinite(pixels).all():
-        raise BadInput(f"{pictures.place(index)} holds pixels that are no finite numbers")
+        raise BadInput(f"{pictures.place(index)} holds pixels that are no finite numbers{pictures.remedy}")
     return pixels
 
 

@@ -56,6 +56,7 @@ class GivenPictures:
 
     images: Sequence[Any]
     span: Span | None = None
+    remedy = ""
 
     def __len__(self) -> int:
         return len(self.images)

@@ -17,10 +17,12 @@ import torch
 from PIL import Image, ImageOps
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from invnas.data import keeping
 from invnas.data.joined import JoinedPictures
+from invnas.data.keeping import Caching, Kept
 from invnas.data.module import Loading
 from invnas.data.normalisation import Normalisation
-from invnas.data.pictures import Pictures, decode, stacked, to_array
+from invnas.data.pictures import FilePictures, Pictures, decode, decoded_bytes, stacked, to_array
 from invnas.data.policy import policy_of
 from invnas.data.preparing import batch_of, centre, prepared, scaled
 from invnas.data.split import balanced, seed_of
@@ -62,7 +64,15 @@ class Frame:
 
     def training(self, image: Image.Image, rng: random.Random) -> np.ndarray:
         """Return a random part of the image, scaled, mirrored half of the time, changed by the policy: (H, W, C)."""
-        pixels = to_array(self._moved(image, rng), self.channels)
+        return self.drawn(self.still(image, training=True), rng)
+
+    def still(self, image: Image.Image, training: bool) -> Image.Image:
+        """Return what becomes of an image before anything is drawn."""
+        return image if training and self.smallest_crop < 1 else self.evaluation(image)
+
+    def drawn(self, still: Image.Image, rng: random.Random) -> np.ndarray:
+        """Return what is drawn for training of an image that is `still`: (H, W, C)."""
+        pixels = to_array(self._moved(still, rng), self.channels)
         policy = policy_of(self.policy)
         if policy is None:
             return pixels
@@ -73,8 +83,6 @@ class Frame:
     def _moved(self, image: Image.Image, rng: random.Random) -> Image.Image:
         if self.smallest_crop < 1:
             image = scaled(image, (self.size, self.size), self._random_box(image.size, rng))
-        else:
-            image = self.evaluation(image)
         return ImageOps.mirror(image) if self.flip and rng.random() < 0.5 else image
 
     def evaluation(self, image: Image.Image) -> Image.Image:
@@ -101,6 +109,8 @@ class StreamImages:
         indices: Number of each image of this set among `pictures`, (N,).
         frame: How an image becomes a square.
         workers: Processes that decode; 0 decodes in the training process.
+        broken: Numbers among `pictures` of images that are left out by `readable`.
+        kept: The images of this set, decoded, once they are kept.
     """
 
     pictures: Pictures
@@ -108,6 +118,8 @@ class StreamImages:
     indices: np.ndarray
     frame: Frame
     workers: int
+    broken: frozenset[int] = frozenset()
+    kept: Kept | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -126,19 +138,69 @@ class StreamImages:
 
     def take(self, indices: np.ndarray) -> StreamImages:
         """Return the images at `indices`."""
-        return replace(self, labels=self.labels[indices], indices=self.indices[indices])
+        return replace(self, labels=self.labels[indices], indices=self.indices[indices], kept=None)
+
+    def readable(self) -> StreamImages:
+        """Return the images that are not `broken`."""
+        return self.take(np.flatnonzero([int(index) not in self.broken for index in self.indices]))
+
+    def still(self, position: int, training: bool) -> Image.Image:
+        """Return an image before anything is drawn, as it was kept or else decoded now."""
+        if self.kept is not None:
+            return self.kept.image(position)
+        image = decode(self.pictures, int(self.indices[position]), self.frame.channels)
+        return self.frame.still(image, training)
+
+    def decoded_bytes(self, training: bool) -> int:
+        """Return how many bytes `kept` takes; all headers are read.
+
+        Raises:
+            BadInput: An image cannot be read.
+        """
+        frame = self.frame
+        size = None if training and frame.smallest_crop < 1 else (frame.size, frame.size)
+        return sum(decoded_bytes(self.pictures, int(index), frame.channels, size) for index in self.indices)
+
+    def keep(self, caching: Caching, training: bool) -> StreamImages:
+        """Return the same images, decoded and kept.
+
+        Raises:
+            BadInput: An image cannot be read, or the file cannot be written.
+            DiskFailed: The disk is full.
+        """
+        if caching.where == "none" or self.kept is not None:
+            return self
+
+        def still(position: int) -> Image.Image:
+            return self.still(position, training)
+
+        count = len(self.indices)
+        if caching.where == "memory":
+            return replace(self, kept=keeping.in_memory(count, self.decoded_bytes(training), still))
+        place = self.kept_at(training)
+        return replace(self, kept=keeping.mapped(place, count) or keeping.on_disk(place, count, still))
+
+    def kept_at(self, training: bool) -> Path:
+        """Return the file in which the images of this set are kept, or would be; they must be files themselves."""
+        assert isinstance(self.pictures, FilePictures)
+        frame = self.frame
+        whole = training and frame.smallest_crop < 1
+        form = (frame.channels, self.pictures.span, None if whole else frame.preprocessing)
+        return keeping.place_of(self.pictures.paths, self.indices, form)
 
     def joined(self, other: StreamImages) -> StreamImages:
         """Return these images and others, framed as these are."""
         labels, indices = np.concatenate([self.labels, other.labels]), other.indices
         if other.pictures is self.pictures:  # one list of images that was divided
-            return replace(self, labels=labels, indices=np.concatenate([self.indices, indices]))
+            indices = np.concatenate([self.indices, indices])
+            return replace(self, labels=labels, indices=indices, kept=None)
         pictures = JoinedPictures(self.pictures, other.pictures)
         return replace(
             self,
             pictures=pictures,
             labels=labels,
             indices=np.concatenate([self.indices, indices + len(self.pictures)]),
+            kept=None,
         )
 
     def to(self, device: torch.device) -> StreamImages:
@@ -226,11 +288,11 @@ class _Decoded(Dataset[Any]):
         epoch, position, *place = key
         images, index = self.images, int(self.images.indices[position])
         try:
+            still = images.still(position, self.training)
             if self.training:
-                image = decode(images.pictures, index, images.frame.channels)
-                pixels = images.frame.training(image, random.Random(seed_of(self.seed, epoch, index, *place)))
+                pixels = images.frame.drawn(still, random.Random(seed_of(self.seed, epoch, index, *place)))
             else:
-                pixels = prepared(images.pictures, index, images.preprocessing)
+                pixels = to_array(still, images.frame.channels)
         except BadInput as error:
             # Raised in a worker, it would come out as a traceback inside a traceback.
             return error

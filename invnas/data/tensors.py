@@ -146,6 +146,10 @@ class TensorImages:
         labels = torch.cat([self.labels, other.labels.to(self.labels.device)])
         return replace(self, images=torch.cat(both), labels=labels)
 
+    def readable(self) -> TensorImages:
+        """Return itself: all were decoded."""
+        return self
+
     def to(self, device: torch.device) -> TensorImages:
         """Return the same images on `device`."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))

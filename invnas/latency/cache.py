@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -16,15 +15,6 @@ from invnas.files import read_json, write_text
 
 Key = Mapping[str, Any]
 Values = dict[str, float]
-
-
-def cache_folder() -> Path:
-    """Return where invnas keeps what another run can use: INVNAS_CACHE, or invnas in the user's cache directory."""
-    if own := os.environ.get("INVNAS_CACHE"):
-        return Path(own)
-    shared = os.environ.get("XDG_CACHE_HOME", "")
-    # The standard says that a path that is not absolute is to be ignored.
-    return (Path(shared) if os.path.isabs(shared) else Path.home() / ".cache") / "invnas"
 
 
 class Cache:

@@ -15,8 +15,9 @@ from invnas import __version__
 from invnas.architecture import Architecture
 from invnas.errors import InvnasError, out_of_memory
 from invnas.export.graphs import GRAPHS
+from invnas.files import cache_folder
 from invnas.head import Head, as_head
-from invnas.latency.cache import Cache, cache_folder
+from invnas.latency.cache import Cache
 from invnas.latency.elsewhere import Elsewhere
 from invnas.latency.forms import FORMS, Shape, inference_network, model_bytes
 from invnas.latency.in_torch import InTorch

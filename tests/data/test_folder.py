@@ -139,7 +139,10 @@ def test_a_broken_file_is_named(make_folder: Callable[..., Path], content: bytes
     (root / "val" / "class1" / "2.png").write_bytes(content)
     data = ImageFolder(str(root), image_size=8, num_workers=workers)
     data.setup("fit")
-    words = f"'{root}/val/class1/2.png' is not a readable image: its format is unknown"
+    words = (
+        f"'{root}/val/class1/2.png' is not a readable image: its format is unknown; `on_broken_image: skip` leaves "
+        "such images out"
+    )
     # No `as`: a kept exception would keep the worker alive.
     with pytest.raises(BadInput, match=f"^{re.escape(words)}$"):
         list(data.val_dataloader())
@@ -194,6 +197,12 @@ def test_too_few_images_are_refused(make_folder: Callable[..., Path]) -> None:
         ({"num_workers": 10**6}, "`num_workers` must be at most 1,024, but is larger"),
         ({"train_limit": 10**23}, "`train_limit` must be at most 9,223,372,036,854,775,807, but is larger"),
         ({"smallest_crop": 0}, r"`smallest_crop` must lie in \(0, 1\], but got 0"),
+        ({"cache": True}, "unknown cache True; valid: none, memory, disk"),
+        ({"cache": "disc"}, "unknown cache 'disc'; nearest: 'disk'"),
+        ({"cache_limit": -1}, "`cache_limit` must be a number of gigabytes above 0, but got -1"),
+        ({"cache_limit": "1 GB"}, "`cache_limit` must be a number of gigabytes above 0, but got '1 GB'"),
+        ({"cache_limit": float("nan")}, "`cache_limit` must be a number of gigabytes above 0, but got nan"),
+        ({"on_broken_image": "ignore"}, "unknown on_broken_image 'ignore'; valid: error, skip"),
         ({"train_limit": 1}, "`train_limit` must be a whole number of at least 2, but got 1"),
     ],
 )

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from invnas.latency.cache import Cache, cache_folder
+from invnas.latency.cache import Cache
 
 KEY = {"fingerprint": "ab", "threads": 1, "input_shape": [3, 32, 32]}
 
@@ -63,13 +62,3 @@ def test_many_may_write_at_once(tmp_path: Path) -> None:
         list(pool.map(work, range(4)))
     assert len(list(Cache(tmp_path).every())) == 20
     assert {path.suffix for path in tmp_path.iterdir()} == {".json"}
-
-
-def test_where_it_lies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("INVNAS_CACHE", str(tmp_path / "own"))
-    assert cache_folder() == tmp_path / "own"
-    monkeypatch.delenv("INVNAS_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / "invnas"
-    monkeypatch.setenv("XDG_CACHE_HOME", os.path.join("not", "absolute"))
-    assert cache_folder() == Path.home() / ".cache" / "invnas"
