@@ -11,12 +11,13 @@ from typing import Any, Literal
 import numpy as np
 
 from invnas.data import keeping
+from invnas.data.framing import Frame
 from invnas.data.keeping import Caching
 from invnas.data.listing import ENDINGS, SPLITS, class_folders, is_picture, split_folder
 from invnas.data.module import ImageDataModule, Splits
 from invnas.data.pictures import FilePictures, Span, check_channels, span_of
 from invnas.data.readable import broken_files
-from invnas.data.stream import Frame, StreamImages, default_workers
+from invnas.data.stream import StreamImages, default_workers
 from invnas.errors import BadInput
 from invnas.rules import LARGEST, WORKERS, check_whole, one_of
 
@@ -145,10 +146,14 @@ class ImageFolder(ImageDataModule):
 
     def _loader(self, name: str) -> Any:
         self.setup("fit")
-        images = self._sets[name]
-        if isinstance(images, StreamImages) and name != "test":  # read once
-            self._sets[name] = images.keep(self.cache, name == "train")
+        images, training = self._sets[name], name not in ("validation", "test")
+        # Test images are read once; training and validation images together may be more than what was checked.
+        if isinstance(images, StreamImages) and name != "test" and (name in self.counts or self._fits(images)):
+            self._sets[name] = images.keep(self.cache, training)
         return super()._loader(name)
+
+    def _fits(self, images: StreamImages) -> bool:
+        return self.cache.where != "none" and self.cache.holds(images.decoded_bytes(training=True))
 
     def _test_folder(self) -> Path | None:
         if self.test_folder in (None, "test"):

@@ -24,6 +24,11 @@ class JoinedPictures:
         """See `Pictures`."""
         return self.first.span
 
+    @property
+    def remedy(self) -> str:
+        """See `Pictures`."""
+        return self.first.remedy
+
     def encoded(self, index: int) -> bytes | str | Image.Image:
         """Return what the list that holds it returns."""
         pictures, own = self._of(index)

@@ -52,9 +52,13 @@ class Caching:
         if not number or not 0 < self.limit < float("inf"):
             raise BadInput(f"`cache_limit` must be a number of gigabytes above 0, but got {shown(self.limit)}")
 
+    def holds(self, size: int) -> bool:
+        """Tell whether so many bytes are within the limit."""
+        return size <= self.limit * GIGABYTE
+
     def check(self, size: int, origin: str) -> None:
         """Raise BadInput where so many bytes of decoded images are more than the limit."""
-        if size > self.limit * GIGABYTE:
+        if not self.holds(size):
             raise BadInput(
                 f"the decoded training and validation images of {origin} take {in_words(size)}, but `cache_limit` is "
                 f"{self.limit:g} GB: raise it, or take `cache: none`"
@@ -146,11 +150,6 @@ def mapped(path: Path, count: int) -> Kept | None:
         return Kept(table, _Mapped(path, start))
     except (OSError, ValueError, IndexError):
         return None
-
-
-def size_on_disk(kept: Kept) -> int:
-    """Return the bytes of the pixels that are kept."""
-    return _bytes_of(kept.table)
 
 
 def check_room(folder: Path, size: int) -> None:

@@ -138,20 +138,6 @@ def decoded_bytes(pictures: Pictures, index: int, channels: int, size: tuple[int
     return width * height * (4 if _is_deep(image) else channels)
 
 
-def broken_among(pictures: Pictures, indices: Sequence[int], channels: int) -> list[int]:
-    """Return the numbers of those images that cannot be decoded, in order."""
-
-    def broken(index: int) -> bool:
-        try:
-            decode(pictures, index, channels)
-        except BadInput:
-            return True
-        return False
-
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        return [index for index, found in zip(indices, pool.map(broken, indices), strict=True) if found]
-
-
 def channels_of(pictures: Pictures, index: int) -> int:
     """Return 1 for a grey image, 3 for one in colour."""
     return 3 if decode(pictures, index, None).mode == "RGB" else 1

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from invnas.data.keeping import forget_changed, place_of
-from invnas.data.pictures import FilePictures, broken_among
+from invnas.data.pictures import FilePictures, Pictures, decode
 from invnas.errors import BadInput
 from invnas.files import read_json, write_text
 
@@ -29,6 +32,20 @@ def broken_files(pictures: FilePictures, channels: int) -> frozenset[int]:
             write_text(place, json.dumps(broken), durable=False)
             forget_changed(place)
     return frozenset(broken)
+
+
+def broken_among(pictures: Pictures, indices: Sequence[int], channels: int) -> list[int]:
+    """Return the numbers of those images that cannot be decoded, in order."""
+
+    def broken(index: int) -> bool:
+        try:
+            decode(pictures, index, channels)
+        except BadInput:
+            return True
+        return False
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        return [index for index, found in zip(indices, pool.map(broken, indices), strict=True) if found]
 
 
 def _numbers(place: Any, count: int) -> list[int] | None:

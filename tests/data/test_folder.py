@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from PIL import Image
 
 from invnas.data import ImageFolder
-from invnas.data.stream import Frame
+from invnas.data.framing import Frame
 from invnas.errors import BadInput
 
 ALL_MODES = ("RGB", "L", "P", "RGBA", "LA", "1")

@@ -17,8 +17,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from invnas.data import ImageFolder, keeping
+from invnas.data.check import examine
 from invnas.data.keeping import in_memory, mapped, on_disk
 from invnas.errors import BadInput
+from invnas.experiment import DataSource
+from invnas.task import load_task
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -126,6 +129,14 @@ def test_a_file_is_made_once_and_said_before(make_folder: Callable[..., Path], o
     assert {path: path.stat().st_mtime_ns for path in own_cache.iterdir()} == made
 
 
+def test_a_search_makes_it_when_it_examines_its_images(make_folder: Callable[..., Path], own_cache: Path) -> None:
+    said: list[str] = []
+    arguments = {"root": str(make_folder(each=6)), "image_size": 8, "num_workers": 0, "cache": "disk"}
+    examine(DataSource("ImageFolder", arguments), load_task("classification").check_targets, said.append)
+    assert len(said) == 1
+    assert len(list(own_cache.iterdir())) == 2
+
+
 def test_memory_is_filled_by_who_trains(make_folder: Callable[..., Path]) -> None:
     said: list[str] = []
     data = ImageFolder(str(make_folder(each=6)), image_size=8, smallest_crop=1.0, num_workers=0, cache="memory")
@@ -160,12 +171,12 @@ def test_changed_images_are_noticed_and_what_was_kept_of_them_goes(
 def test_a_damaged_file_is_made_anew(make_folder: Callable[..., Path], own_cache: Path, damage: bytes | str) -> None:
     root = make_folder(each=6)
     first = batches(ImageFolder(str(root), image_size=8, num_workers=0, cache="disk"))
-    for path in own_cache.iterdir():
-        whole = path.read_bytes()
+    good = {path: path.read_bytes() for path in own_cache.iterdir()}
+    for path, whole in good.items():
         torn = {"half": whole[: len(whole) // 2], "more": whole + b"x", "other": b"12345678" + whole[8:]}
         path.write_bytes(damage if isinstance(damage, bytes) else torn[damage])
     assert same(first, batches(ImageFolder(str(root), image_size=8, num_workers=0, cache="disk")))
-    assert all(path.read_bytes() for path in own_cache.iterdir())
+    assert {path: path.read_bytes() for path in own_cache.iterdir()} == good
 
 
 def _train(root: Path, cache: Path) -> None:
@@ -252,3 +263,24 @@ def test_what_is_kept_comes_back(tmp_path_factory: pytest.TempPathFactory, shape
         for number, image in enumerate(images):
             found = kept.image(number)
             assert (found.mode, found.size, found.tobytes()) == (image.mode, image.size, image.tobytes())
+
+
+@pytest.mark.parametrize("cache", ["memory", "disk"])
+@pytest.mark.parametrize("splits", [("train",), ("train", "val")])
+def test_all_data_are_kept_as_far_as_they_fit(
+    make_folder: Callable[..., Path], own_cache: Path, cache: str, splits: tuple[str, ...]
+) -> None:
+    root = str(make_folder(splits, each=6))
+
+    def read(**more: Any) -> tuple[list[torch.Tensor], ImageFolder]:
+        data = ImageFolder(root, image_size=8, batch_size=4, num_workers=0, **more)
+        data.train_dataloader(), data.val_dataloader()
+        return [part for batch in data.all_data_dataloader() for part in batch], data
+
+    plain, _ = read()
+    kept, data = read(cache=cache)
+    assert same(plain, kept)
+    assert all(one is not None for one in kept_bytes(data))
+    bounded, data = read(cache=cache, cache_limit=1e-6)
+    assert same(plain, bounded)
+    assert [one is None for one in kept_bytes(data)] == [False, False, True]

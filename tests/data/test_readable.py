@@ -16,7 +16,7 @@ from invnas.data import DataFacts, ImageFolder
 from invnas.data import readable as readable_module
 from invnas.data.check import examine
 from invnas.data.module import ImageDataModule
-from invnas.data.pictures import broken_among
+from invnas.data.readable import broken_among
 from invnas.errors import BadInput
 from invnas.experiment import DataSource
 from invnas.task import load_task
