@@ -19,6 +19,7 @@ from invnas.head import Head
 from invnas.measurement import PHASES
 from invnas.metering import Metering, metering_of
 from invnas.phases import continue_run, finished, lacking, phases_of
+from invnas.recipe import AUTO
 from invnas.run import Run
 from invnas.search.observations import Earlier, earlier_of
 from invnas.search.samplers import make_sampler
@@ -73,7 +74,9 @@ def run_search(experiment: Experiment, run_dir: str | Path, *, quiet: bool = Fal
         Run(runs/example: 1 complete)
     """
     from invnas.cost import pricer
+    from invnas.data.check import say
     from invnas.engine.images import open_data
+    from invnas.range_test import find_rate
     from invnas.training import check_sampling, make_trainer, quiet_lightning
 
     if not isinstance(experiment, Experiment):
@@ -90,15 +93,23 @@ def run_search(experiment: Experiment, run_dir: str | Path, *, quiet: bool = Fal
         check_sampling(data, experiment.recipe)
         check_recipe(experiment.what, experiment.recipe, facts)
         caps = experiment.caps
+        price = pricer(facts.input_shape, experiment.what.head(facts))
         if str(caps):
-            smallest_within(space, pricer(facts.input_shape, experiment.what.head(facts)), caps, experiment.seed)
+            smallest_within(space, price, caps, experiment.seed)
         own = Path(space_path).read_text(encoding="utf-8")
         with _connected(experiment) as cluster, metering_of(experiment, space, own, facts) as metering:
             if metering is not None:
                 metering.calibrate(quiet)
                 metering.check(caps, experiment.seed)
+            rates = None
+            if experiment.recipe.learning_rate == AUTO:
+                rates = find_rate(experiment, space, price, data, facts)
+                experiment = replace(experiment, recipe=replace(experiment.recipe, learning_rate=rates.rate))
+                say(f"recipe.learning_rate: {rates.words}")
             known = environment()
             run = Run.create(folder, experiment, space_path, facts=facts, environment=known, earlier=earlier)
+            if rates is not None:
+                run.keep_rates(rates)
             if metering is not None:
                 metering.keep_in(run.folder)
             return continue_run(run, quiet, cluster, metering=metering)

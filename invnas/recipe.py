@@ -15,6 +15,9 @@ CROSS_ENTROPY = "cross_entropy"
 #: Peak rate and weight decay of each optimiser where none are given.
 _USUAL: Mapping[str, tuple[float, float]] = {"sgd": (0.1, 1e-4), "adamw": (2e-3, 0.05)}
 
+#: The rate that a run finds by itself.
+AUTO: Literal["auto"] = "auto"
+
 #: Far above, a Beta of two equal alphas is one number, one half.
 _LARGEST_ALPHA = 1000
 
@@ -27,7 +30,7 @@ class Recipe:
         epochs: Passes over the training images.
         optimizer: "sgd" (Nesterov) or "adamw".
         learning_rate: Peak rate, reached after the warm-up, then decayed to zero by a cosine; by default 0.1 for sgd,
-            0.002 for adamw.
+            0.002 for adamw; "auto" finds it once for a run, by a range test on three architectures of its space.
         momentum: Momentum of SGD.
         weight_decay: Weight decay; not applied to biases and norms; by default 0.0001 for sgd, 0.05 for adamw.
         warmup_epochs: Epochs of linear warm-up.
@@ -54,7 +57,7 @@ class Recipe:
 
     epochs: int = 30
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    learning_rate: float | None = None
+    learning_rate: float | Literal["auto"] | None = None
     momentum: float = 0.9
     weight_decay: float | None = None
     warmup_epochs: float = 1.0
@@ -119,8 +122,9 @@ class Recipe:
 
     @property
     def rate(self) -> float:
-        """The peak rate: `learning_rate`, or that of the optimiser."""
-        return _USUAL[self.optimizer][0] if self.learning_rate is None else self.learning_rate
+        """The peak rate: `learning_rate`, or that of the optimiser, also as long as auto has found none."""
+        given = self.learning_rate
+        return given if isinstance(given, float) else _USUAL[self.optimizer][0]
 
     @property
     def decay(self) -> float:
@@ -128,5 +132,6 @@ class Recipe:
         return _USUAL[self.optimizer][1] if self.weight_decay is None else self.weight_decay
 
     def resolved(self) -> Recipe:
-        """Return the same recipe with every default as a number."""
-        return replace(self, learning_rate=self.rate, weight_decay=self.decay)
+        """Return the same recipe with every default as a number; a rate that has to be found stays "auto"."""
+        rate = AUTO if self.learning_rate == AUTO else self.rate
+        return replace(self, learning_rate=rate, weight_decay=self.decay)

@@ -116,6 +116,7 @@ def _beyond(run: Run) -> Beyond:
         ended="" if run.ended is None else run.ended[1],
         ends=run.manifest.ends,
         classes=facts.class_names or (),
+        rates=run.rates(),
     )
     if not run.trusted:
         return found

@@ -27,6 +27,7 @@ from invnas.measurement import Cost, Measurement, Phase, Trial
 from invnas.messages import Job, SpaceSource
 from invnas.pareto import Box, front
 from invnas.plain_table import as_html
+from invnas.rates import RateSearch
 from invnas.report.front_table import front_table
 from invnas.retrained import Retrained, read_all
 from invnas.search.believe import believe
@@ -431,6 +432,15 @@ class Run:
         """Return what was measured on the test images, by number of the trial and name of the objective."""
         path = self.folder / "test.json"
         return read_as(path, _tested) if path.exists() else {}
+
+    def rates(self) -> RateSearch | None:
+        """Return how the learning rate was found; None where it was given."""
+        path = self.folder / "learning_rate.json"
+        return read_as(path, RateSearch.from_dict) if path.exists() else None
+
+    def keep_rates(self, found: RateSearch) -> None:
+        """Record how the learning rate was found."""
+        _write_json(self.folder / "learning_rate.json", found.to_dict())
 
     def retrained(self) -> tuple[Retrained, ...]:
         """Return what was trained from scratch, and what is under way, by trial, epochs and name.

@@ -72,6 +72,9 @@ def _taken(value: Any, kind: Any, name: str, field: Field[Any]) -> Any:
             return None
         if isinstance(value, str) and str in options:  # text or a mapping
             options = (str,)
+        words = next((option for option in options if get_origin(option) is Literal), None)
+        if words and value in get_args(words):  # a number, or a word in its place
+            return value
         kind = next(option for option in options if option is not type(None))
     if kind is int and field.metadata.get("count"):
         return _count(value, name)

@@ -32,6 +32,7 @@ from invnas.gate import Exited, call_of
 from invnas.learner import Learner
 from invnas.measurement import Measurement
 from invnas.ops import backend_of
+from invnas.recipe import AUTO
 from invnas.rung import Judged
 from invnas.stopping import Rungs
 from invnas.task import load_task
@@ -136,6 +137,10 @@ def train(
     Raises:
         TrialFailed: If the loss is not finite or diverges, there is nothing to train on, or the time is over.
     """
+    if recipe.learning_rate == AUTO:
+        raise BadInput(
+            "`recipe.learning_rate` is auto: a search finds it once, on architectures of its space; here give a number"
+        )
     what = load_task(task)
     module = what.module(network, facts or describe(data), recipe)
     module.seed, module.micro_batches = seed, micro_batches
@@ -185,7 +190,7 @@ def train(
             raise TrialFailed("the validation loader gave no batch")
         return replace(measured(module.values, trainer.current_epoch), by_class=module.by_class)
     finally:
-        _release(module, data)
+        release(module, data)
 
 
 def check_sampling(data: LightningDataModule, recipe: Recipe) -> None:
@@ -226,7 +231,7 @@ def _logs(recipe: Recipe, folder: Path | None, first_epoch: int) -> tuple[Logger
         raise MissingExtra("tensorboard", "tensorboard") from None
 
 
-def _release(module: Learner, data: LightningDataModule) -> None:
+def release(module: Learner, data: LightningDataModule) -> None:
     """Let go of what a training held: trainer, module and data refer to each other in circles that live on."""
     module.zero_grad(set_to_none=True)
     module.network = nn.Identity()
@@ -263,7 +268,7 @@ def measure_on_test(
         with quiet_lightning():
             make_trainer(experiment.recipe).test(module, datamodule=data, verbose=False)
     finally:
-        _release(module, data)
+        release(module, data)
     for name, value in module.values.items():
         if not math.isfinite(value):
             note(f"the {name} on the test images came out as {value}")

@@ -21,6 +21,7 @@ from invnas.pareto import (
     knee,
     values_of,
 )
+from invnas.rates import RateSearch
 from invnas.report.answers import Chance, Comparison, chance, comparisons
 from invnas.report.point import Point
 from invnas.report.references import believed_from, luck_of, seeds_of
@@ -44,6 +45,7 @@ class Beyond:
         ended: Why the search ended before it had its trials; empty where it did not.
         ends: Where the space ends, worst and best by the name of a cost.
         classes: Names of the classes, in the order of their labels; empty where they have none.
+        rates: How the learning rate was found; None where it was given.
     """
 
     outlook: Outlook = field(default_factory=Outlook)
@@ -54,6 +56,7 @@ class Beyond:
     ended: str = ""
     ends: Ends = field(default_factory=dict)
     classes: Sequence[str] = ()
+    rates: RateSearch | None = None
 
 
 @dataclass(frozen=True)

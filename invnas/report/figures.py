@@ -9,6 +9,7 @@ from typing import Any
 
 from invnas.measurement import PHASES, Phase
 from invnas.objective import COSTS, HYPERVOLUME, Objective
+from invnas.report import learning_rate
 from invnas.report.collect import ReportData
 from invnas.report.drawing import summary
 from invnas.report.places import OVER, at, band, knee_offset, line, spanned
@@ -28,10 +29,11 @@ _FONT = {
 
 def figures(data: ReportData) -> dict[str, Any]:
     """Return data and layout of each figure by the id of its place in the page."""
+    rates = {learning_rate.PLOT: learning_rate.figure(data.beyond.rates)} if data.beyond.rates else {}
     if not data.points:
-        return {}
+        return rates
     panels = {f"plot-{i}": _panel(data, pair) for i, pair in enumerate(data.panels)}
-    return {**panels, "plot-hypervolume": _hypervolume(data)}
+    return {**panels, "plot-hypervolume": _hypervolume(data), **rates}
 
 
 def _panel(data: ReportData, pair: tuple[Objective, Objective]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from invnas.errors import MissingExtra
 from invnas.measurement import MAC_CONVENTION, Phase
 from invnas.objective import Objective
+from invnas.report import learning_rate
 from invnas.report.collect import ReportData
 from invnas.report.places import COVERED, OVER, at, band, knee_offset, line, spanned
 from invnas.report.point import Point
@@ -36,6 +37,8 @@ STYLE: Any = {
 def write(data: ReportData, folder: Path) -> None:
     """Write front, hypervolume, hypervolume_epochs and involution_usage as .png and .svg into a folder.
 
+    So is learning_rate, where a range test has found it.
+
     Raises:
         MissingExtra: If matplotlib is not installed.
     """
@@ -50,8 +53,16 @@ def write(data: ReportData, folder: Path) -> None:
             ("hypervolume_epochs", hypervolume(data, over="epochs")),
             ("involution_usage", involution_usage(data)),
         ):
-            figure.savefig(folder / f"{name}.png", dpi=150)
-            figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+            _save(figure, folder, name)
+        if data.beyond.rates is not None:
+            figure = _figure(7.2, 3.8)
+            learning_rate.draw(data.beyond.rates, figure.add_subplot())
+            _save(figure, folder, "learning_rate")
+
+
+def _save(figure: Figure, folder: Path, name: str) -> None:
+    figure.savefig(folder / f"{name}.png", dpi=150)
+    figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
 
 
 def front(data: ReportData) -> Figure:
