@@ -47,7 +47,7 @@ def test_the_same_seed_finds_the_same_rate(optimizer: str) -> None:
     for one in first.sweeps:  # type: ignore[attr-defined]
         assert 5 <= len(one.losses) <= 40
         assert low < one.lowest <= high
-        assert min(one.smoothed) < 0.97 * one.smoothed[0]  # it learned something on its way
+        assert min(one.smoothed) < 0.99 * one.smoothed[0]  # it learned something on its way
 
 
 def test_caps_hold_for_what_is_tried() -> None:
