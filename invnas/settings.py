@@ -73,8 +73,8 @@ def _taken(value: Any, kind: Any, name: str, field: Field[Any]) -> Any:
         if isinstance(value, str) and str in options:  # text or a mapping
             options = (str,)
         words = next((option for option in options if get_origin(option) is Literal), None)
-        if words and value in get_args(words):  # a number, or a word in its place
-            return value
+        if words:  # a number, or a word in its place
+            return value if value in get_args(words) else _number(value, name, f"a number or {get_args(words)[0]}")
         kind = next(option for option in options if option is not type(None))
     if kind is int and field.metadata.get("count"):
         return _count(value, name)
@@ -109,13 +109,13 @@ def _count(value: Any, name: str) -> int:
         raise error if str(error).startswith("`") else BadInput(f"`{name}`: {error}") from None
 
 
-def _number(value: Any, name: str) -> float:
+def _number(value: Any, name: str, wanted: str = "a number") -> float:
     try:
         if isinstance(value, bool) or not isinstance(value, Real | str):
             raise TypeError
         number = float(value)
     except (TypeError, ValueError, OverflowError):
-        raise _refused(name, "a number", value) from None
+        raise _refused(name, wanted, value) from None
     if not math.isfinite(number):
         raise _refused(name, "a finite number", value)
     return number

@@ -183,7 +183,7 @@ def test_experiment_that_is_no_text(refused: Refused, tmp_path: Path) -> None:
         (["--workers", "-1"], "`workers` must be at least 1, but got -1"),
         (["--max-macs", "-3"], "`max_macs`: '-3' is not a count"),
         (["--recipe.epochs", "0"], "`recipe.epochs` must be at least 1"),
-        (["--recipe.learning_rate", "fast"], "`recipe.learning_rate` must be a number, but got 'fast'"),
+        (["--recipe.learning_rate", "fast"], "`recipe.learning_rate` must be a number or auto, but got 'fast'"),
         (["--data.init_args", '{"batch_size": 3'], "`data.init_args` must be a mapping"),
         (["--data.init_args.batch_size", "many"], "`batch_size` must be a whole number"),
         (["--recipe", '{"epoch": 3}'], "does not accept option 'epoch'"),

@@ -152,6 +152,10 @@ def _expected(text: str, said: str | None) -> str:
     text = text.removeprefix("Not of type Count: ")
     if found := re.fullmatch(r"Expected a <class '(\w+)'>\. Got value: (.*)", text):
         return f" must be {_KINDS.get(found[1], found[1])}, but got '{said or found[2]:.60}'"
+    either = r"Expected a <class '(\w+)'> - Expected a typing\.Literal\[(.*)\]\. Got value: (.*)"
+    if found := re.fullmatch(either, text):
+        words = found[2].replace("'", "")
+        return f" must be {_KINDS.get(found[1], found[1])} or {words}, but got '{said or found[3]:.60}'"
     if found := re.fullmatch(r"Expected a typing\.Literal\[(.*)\]\. Got value: (.*)", text):
         valid = found[1].replace("'", "").split(", ")
         near = nearest(found[2], valid).split(";")[0]
