@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -30,6 +31,7 @@ _BLOCK = 256  # images decoded before they are written
 _MAGIC = 0x315345474D49  # first number of a file; another when its form changes
 _HEAD = 2  # numbers before the table: what the file is, how many images
 _ROW = 4  # numbers of an image in the table: where it starts, width, height, mode
+_ABANDONED = 3600  # seconds after which nobody goes on with a file that was not written to
 GIGABYTE = 10**9
 
 
@@ -184,12 +186,15 @@ def place_of(paths: Sequence[str], chosen: np.ndarray, form: object) -> Path:
 
 
 def forget_changed(path: Path) -> None:
-    """Remove what is kept of an earlier state of the same folder; who maps it goes on."""
+    """Remove what is kept of an earlier state of the same folder, and what kills left of it; who maps it goes on."""
     folder, state, _ = path.name.split("-")
-    for other in path.parent.glob(f"{folder}-*-*"):
-        if other.name.split("-")[1] != state:
-            with suppress(OSError):
-                other.unlink()
+    old = [other for other in path.parent.glob(f"{folder}-*-*") if other.name.split("-")[1] != state]
+    for other in path.parent.glob(f".{folder}-*.part"):
+        with suppress(OSError):
+            old += [other] if time.time() - other.stat().st_mtime > _ABANDONED else []
+    for other in old:
+        with suppress(OSError):
+            other.unlink()
 
 
 def in_words(size: int) -> str:

@@ -167,6 +167,17 @@ def test_changed_images_are_noticed_and_what_was_kept_of_them_goes(
     assert len(list(own_cache.iterdir())) == 2
 
 
+def test_what_a_kill_left_goes_with_the_next(make_folder: Callable[..., Path], own_cache: Path) -> None:
+    root = str(make_folder(each=6))
+    batches(ImageFolder(root, image_size=8, num_workers=0, cache="disk"))
+    first, second = own_cache.iterdir()
+    for path in (first, second):
+        path.rename(path.with_name(f".{path.name}.1.1.part"))
+    os.utime(own_cache / f".{first.name}.1.1.part", (0, 0))
+    batches(ImageFolder(root, image_size=8, num_workers=0, cache="disk"))
+    assert {path.name for path in own_cache.iterdir()} == {first.name, second.name, f".{second.name}.1.1.part"}
+
+
 @pytest.mark.parametrize("damage", [b"", b"x", "half", "more", "other"])
 def test_a_damaged_file_is_made_anew(make_folder: Callable[..., Path], own_cache: Path, damage: bytes | str) -> None:
     root = make_folder(each=6)
