@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PLOT = "plot-rates"
 
 _COLOURS = ("#9aa0a6", "#5f6368", "#202124")
-_X, _Y = "learning rate", "training loss, averaged over neighbouring steps"
+_X, _Y = "learning rate", "training loss (averaged)"
 
 
 def section(rates: RateSearch | None) -> str:
@@ -50,7 +50,7 @@ def figure(rates: RateSearch) -> dict[str, Any]:
         "plot_bgcolor": "#ffffff",
         "font": {"size": 13, "color": INK},
         "xaxis": {**axis, "type": "log", "title": {"text": _X}},
-        "yaxis": {**axis, "range": [low, high], "title": {"text": "training loss"}},
+        "yaxis": {**axis, "range": [low, high], "title": {"text": _Y}},
         "shapes": [{**line, "line": {"dash": "dash", "width": 1.2, "color": SOFT}}],
         "legend": {"orientation": "h", "y": 1.12},
     }
