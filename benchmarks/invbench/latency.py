@@ -3,8 +3,9 @@
     python benchmarks/invbench/latency.py rows.jsonl onnx/ latency.jsonl [--rounds 5] [--export-only]
 
 Networks are folded and exported once, into a folder; involution runs in the library of invnas. Then the clock runs
-over all of them in rounds, each in an order of its own, and the smallest median is kept: what else the machine does
-slows some rounds, not all. Weights are random: they do not count.
+over all of them in rounds, each in an order of its own. A neighbour slows a whole round, so each round is taken
+relative to its own median; kept is the median over the rounds, times the smallest median of a round. Weights are
+random: they do not count.
 """
 
 from __future__ import annotations
@@ -78,12 +79,20 @@ def main() -> None:
     found = export(read(asked.rows), asked.folder)
     if asked.export_only:
         return
-    best = dict.fromkeys(found, float("inf"))
+    rounds = []
     for number in range(asked.rounds):
-        for fingerprint in random.Random(number).sample(found, len(found)):
-            best[fingerprint] = min(best[fingerprint], milliseconds(asked.folder / f"{fingerprint}.onnx"))
-    lines = [json.dumps({"fingerprint": one, "latency_ms": round(value, 4)}) for one, value in best.items()]
+        order = random.Random(number).sample(found, len(found))
+        rounds.append({one: milliseconds(asked.folder / f"{one}.onnx") for one in order})
+    middles = [statistics.median(times.values()) for times in rounds]
+    shares = {one: [times[one] / middle for times, middle in zip(rounds, middles, strict=True)] for one in found}
+    lines = [
+        json.dumps({"fingerprint": one, "latency_ms": round(statistics.median(seen) * min(middles), 4)})
+        for one, seen in shares.items()
+    ]
     asked.out.write_text("\n".join(lines) + "\n")
+    halves = [[statistics.median(seen[half::2]) for seen in shares.values()] for half in (0, 1)]
+    apart = statistics.median(abs(a / b - 1) for a, b in zip(*halves, strict=True))
+    print(f"median difference of two halves of the rounds: {apart:.3f}")
 
 
 if __name__ == "__main__":
