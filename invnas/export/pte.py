@@ -89,7 +89,7 @@ def loaded(path: Path) -> Callable[[Tensor], Tensor]:
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Let ExecuTorch use one thread meanwhile."""
+    """Let programs that are loaded meanwhile use one thread; one from before would wait for threads that are gone."""
     with _silent():
         from executorch.extension.pybindings import portable_lib
 
