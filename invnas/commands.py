@@ -76,6 +76,7 @@ def run_search(experiment: Experiment, run_dir: str | Path, *, quiet: bool = Fal
     from invnas.cost import pricer
     from invnas.data.check import say
     from invnas.engine.images import open_data
+    from invnas.init_from import starting
     from invnas.range_test import find_rate
     from invnas.training import check_sampling, make_trainer, quiet_lightning
 
@@ -97,17 +98,25 @@ def run_search(experiment: Experiment, run_dir: str | Path, *, quiet: bool = Fal
         if str(caps):
             smallest_within(space, price, caps, experiment.seed)
         own = Path(space_path).read_text(encoding="utf-8")
+        experiment, start = starting(experiment, space, facts, quiet)
         with _connected(experiment) as cluster, metering_of(experiment, space, own, facts) as metering:
             if metering is not None:
                 metering.calibrate(quiet)
                 metering.check(caps, experiment.seed)
             rates = None
             if experiment.recipe.learning_rate == AUTO:
-                rates = find_rate(experiment, space, price, data, facts)
+                rates = find_rate(experiment, space, price, data, facts, start)
                 experiment = replace(experiment, recipe=replace(experiment.recipe, learning_rate=rates.rate))
                 say(f"recipe.learning_rate: {rates.words}")
-            known = environment()
-            run = Run.create(folder, experiment, space_path, facts=facts, environment=known, earlier=earlier)
+            run = Run.create(
+                folder,
+                experiment,
+                space_path,
+                facts=facts,
+                environment=environment(),
+                earlier=earlier,
+                pretrained=None if start is None else start.save,
+            )
             if rates is not None:
                 run.keep_rates(rates)
             if metering is not None:

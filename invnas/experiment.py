@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import Any, Literal
 
 from invnas.caps import Caps
-from invnas.errors import BadInput
+from invnas.errors import BadInput, shown
 from invnas.latency.settings import Latency, check_reserved
 from invnas.measurement import BASELINES, Phase
 from invnas.objective import LATENCY, Objective, by_name
@@ -40,6 +40,9 @@ class DataSource:
 
 #: Seeds there are: numpy takes 32 bits, and the random baseline has the next one.
 SEEDS = 2**32 - 1
+
+#: Settings that are younger than the first runs: written only where they are given.
+LATER = ("init_from", "init_names")
 
 #: Settings of an experiment that say where it runs: a run can go on elsewhere.
 PLACED = ("engine", "workers", "reserve_cores", "address", "gpus_per_trial", "cpus_per_trial", "storage")
@@ -87,6 +90,10 @@ class Experiment:
         branch_baseline: Also train as many that are drawn uniformly over the options of each choice: uniform draws are
             nearly always deep.
         baselines: Also train pure members of the space and well-known small networks, to compare the front with.
+        init_from: Weights that each training starts from, where a part of its network has an equal there: a run
+            (RUN:knee or RUN:trial=17 for another trial than its best), the folder of an export, or a file with a
+            state_dict (safetensors, or of torch.save).
+        init_names: How names in that file begin, and how they begin here, such as {"module.": ""}.
 
     >>> asked = Experiment(space="digits", trials=20, objectives=("top1", "parameters"), max_macs=1_000_000)
     >>> Experiment.from_dict(asked.to_dict()) == asked
@@ -121,6 +128,8 @@ class Experiment:
     random_baseline: bool = False
     branch_baseline: bool = False
     baselines: bool = False
+    init_from: str | None = None
+    init_names: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         settle(self)
@@ -138,8 +147,6 @@ class Experiment:
             cap = getattr(self, name)
             if cap is not None and not cap > 0:
                 raise BadInput(f"`{name}` must be positive, but got {cap}")
-        if self.warm_start is not None and self.sampler != "known-cost":
-            raise BadInput(f"`warm_start` is for the sampler known-cost, but the sampler is {self.sampler}")
         if self.stop_when_converged is not None:
             if not 0 < self.stop_when_converged < 1:
                 raise BadInput(f"`stop_when_converged` must lie between 0 and 1, but got {self.stop_when_converged:g}")
@@ -148,8 +155,18 @@ class Experiment:
                     f"`stop_when_converged` looks at candidates whose cost is counted, but the objective {metered[0]} "
                     "is known only after it was measured"
                 )
+        self._check_start()
         self._check_engine()
         check_reserved(self.reserve_cores, self.latency, self.metered, self.engine)
+
+    def _check_start(self) -> None:
+        if self.init_names and self.init_from is None:
+            raise BadInput("`init_names` is for the names in a file of weights: it needs `init_from`")
+        for theirs, ours in self.init_names.items():
+            if not isinstance(ours, str):
+                raise BadInput(f"`init_names` must map text to text, but '{theirs}' becomes {shown(ours, 60)}")
+        if self.warm_start is not None and self.sampler != "known-cost":
+            raise BadInput(f"`warm_start` is for the sampler known-cost, but the sampler is {self.sampler}")
 
     def _check_engine(self) -> None:
         _ = self.rungs  # an unknown stopper is refused here
@@ -224,7 +241,8 @@ class Experiment:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
         space = self.space if isinstance(self.space, str) else "space"  # an object is written beside it as a file
-        return {**asdict(replace(self, space=space)), "objectives": list(self.objectives)}
+        plain = {**asdict(replace(self, space=space)), "objectives": list(self.objectives)}
+        return {name: value for name, value in plain.items() if name not in LATER or value}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Experiment:

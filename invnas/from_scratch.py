@@ -228,12 +228,18 @@ def _train(run: Run, trial: Trial, asked: Retraining, images: _Images, course: _
     """Train a seed from its last checkpoint, keep its weights, and test them."""
     import torch
 
+    from invnas.engine.evaluate import pretrained_of
+    from invnas.pretrained import keys_of
+    from invnas.store import FolderStore
     from invnas.training import measure_on_test, train
     from invnas.weights import save_weights
 
     place, seed, epochs = course.place, course.seed, asked.recipe.epochs
+    start = pretrained_of(run.experiment, FolderStore(run.folder), run.folder)
     torch.manual_seed(seed)
     network = build_network(run, trial)
+    if start is not None:  # from scratch means: from where the search started
+        start.fill(keys_of(trial.architecture, run.manifest.facts, run.experiment.task), network)
     measured = train(
         network,
         images.training,

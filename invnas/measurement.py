@@ -133,6 +133,7 @@ class Measurement:
         micro_batches: Parts of a batch that were computed one after the other: more than 1 where memory ran out.
         by_class: The first objective of the task for each class of the data, to three digits; None for a class without
             images, empty where the task has no classes or the training did not come to its end.
+        inherited: Share of its parameters that were taken from the weights the search starts from; None without any.
 
     >>> found = Measurement({"top1": 0.75, "loss": 0.9}, epochs=8, planned_epochs=8)
     >>> found.top1, found["loss"]
@@ -148,6 +149,7 @@ class Measurement:
     host: str = ""
     micro_batches: int = 1
     by_class: tuple[float | None, ...] = ()
+    inherited: float | None = None
 
     @property
     def stopped(self) -> bool:
@@ -169,8 +171,8 @@ class Measurement:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
         plain = {field.name: getattr(self, field.name) for field in fields(self)} | {"values": dict(self.values)}
-        del plain["by_class"]
-        return {**plain, "by_class": list(self.by_class)} if self.by_class else plain
+        later = {"by_class": list(plain.pop("by_class")) or None, "inherited": plain.pop("inherited")}
+        return plain | {name: value for name, value in later.items() if value is not None}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Measurement:

@@ -20,6 +20,7 @@ from invnas.errors import BadInput, InvalidArchitecture, TrialFailed
 from invnas.experiment import Experiment
 from invnas.facts import DataFacts
 from invnas.nn import build
+from invnas.pretrained import Pretrained, keys_of
 from invnas.rates import RateSearch, Sweep
 from invnas.space import Space
 from invnas.space_check import Price, smallest_within
@@ -61,7 +62,12 @@ class _Sweeping(Callback):
 
 
 def find_rate(
-    experiment: Experiment, space: Space, price: Price, data: LightningDataModule, facts: DataFacts
+    experiment: Experiment,
+    space: Space,
+    price: Price,
+    data: LightningDataModule,
+    facts: DataFacts,
+    start: Pretrained | None = None,
 ) -> RateSearch:
     """Return the sweeps of a cheap, a middling and a dear architecture within the caps.
 
@@ -73,13 +79,14 @@ def find_rate(
         price: What an architecture costs.
         data: Set-up images.
         facts: The images.
+        start: Weights that trainings start from.
 
     Raises:
         BadInput: If the loss of one of them is finite at no rate.
     """
     drawn = _drawn(experiment, space, price)
     places = sorted({int(share * len(drawn)) for share in _SHARES})
-    return RateSearch(tuple(sweep(drawn[i][1], data, experiment, facts, drawn[i][0]) for i in places))
+    return RateSearch(tuple(sweep(drawn[i][1], data, experiment, facts, drawn[i][0], start) for i in places))
 
 
 def _drawn(experiment: Experiment, space: Space, price: Price) -> list[tuple[int, Architecture]]:
@@ -100,9 +107,14 @@ def _drawn(experiment: Experiment, space: Space, price: Price) -> list[tuple[int
 
 
 def sweep(
-    architecture: Architecture, data: LightningDataModule, experiment: Experiment, facts: DataFacts, macs: int
+    architecture: Architecture,
+    data: LightningDataModule,
+    experiment: Experiment,
+    facts: DataFacts,
+    macs: int,
+    start: Pretrained | None = None,
 ) -> Sweep:
-    """Return the losses of one architecture at rising rates; its first weights are those of the seed.
+    """Return the losses of one architecture at rising rates; its first weights are those of a training of the seed.
 
     Args:
         architecture: What is trained for a moment.
@@ -110,13 +122,17 @@ def sweep(
         experiment: Task, recipe and seed.
         facts: The images.
         macs: What it costs, for the record.
+        start: Weights that trainings start from.
     """
     low, high = ENDS[experiment.recipe.optimizer]
     rates = [low * (high / low) ** (step / (STEPS - 1)) for step in range(STEPS)]
     torch.manual_seed(experiment.seed)
     what = experiment.what
     recipe = replace(experiment.recipe, epochs=STEPS, learning_rate=None, ema=0.0, max_minutes=None)
-    module = what.module(build(architecture, facts.input_shape, what.head(facts)), facts, recipe)
+    network = build(architecture, facts.input_shape, what.head(facts))
+    if start is not None:
+        start.fill(keys_of(architecture, facts, experiment.task), network)
+    module = what.module(network, facts, recipe)
     module.seed = experiment.seed
     if hasattr(data, "order_seed"):
         data.order_seed = experiment.seed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count, islice
@@ -37,7 +37,7 @@ from invnas.search.observations import Earlier
 from invnas.search.pick import pick
 from invnas.settings import path_of
 from invnas.space import Space, load_space
-from invnas.store import FolderStore, checkpoint_of, weights_of
+from invnas.store import PRETRAINED, FolderStore, checkpoint_of, weights_of
 from invnas.task import TASKS
 from invnas.trials import Trials
 
@@ -130,6 +130,7 @@ class Run:
         facts: DataFacts,
         environment: Mapping[str, Any],
         earlier: Sequence[Earlier] = (),
+        pretrained: Callable[[Path], None] | None = None,
     ) -> Run:
         """Make a new run folder.
 
@@ -140,6 +141,7 @@ class Run:
             facts: The images.
             environment: Versions and hardware.
             earlier: What the sampler knows of earlier runs; it is kept, since those may go.
+            pretrained: Writes the weights that trainings start from to a path; they are kept, since their file may go.
 
         Raises:
             BadInput: If the folder holds a run already or something else, or cannot be written.
@@ -157,6 +159,8 @@ class Run:
             Journal.create(folder / "journal.log", space, experiment.axes)
             if earlier:
                 _write_json(folder / "earlier.json", [one.to_dict() for one in earlier])
+            if pretrained is not None:
+                pretrained(folder / PRETRAINED)
             # Last: a folder with run.json is whole.
             _write_json(folder / "run.json", Manifest(experiment, facts, environment).to_dict())
         except OSError as error:

@@ -12,6 +12,9 @@ from typing import Any
 from invnas.errors import BadInput
 from invnas.files import replacing
 
+#: The name of the weights that all trainings of a run start from.
+PRETRAINED = "pretrained.safetensors"
+
 
 def checkpoint_of(number: int) -> str:
     """Return the name of the last checkpoint of a running trial."""

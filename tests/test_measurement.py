@@ -32,6 +32,14 @@ def test_classes_are_written_only_where_there_are_some() -> None:
     assert len(text) - len(json.dumps(plain.to_dict())) == len(', "by_class": [0.5, null, 0.912]')
 
 
+def test_what_was_inherited_is_written_only_where_something_was_there_to_inherit() -> None:
+    assert "inherited" not in Measurement({"top1": 0.5}).to_dict()
+    for share in (0.0, 0.25):
+        found = Measurement({"top1": 0.5}, inherited=share)
+        assert found.to_dict()["inherited"] == share
+        assert Measurement.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+
+
 def test_a_measurement_survives_copies_and_pickles() -> None:
     assert copy.deepcopy(ONE) == ONE
     assert pickle.loads(pickle.dumps(ONE)) == ONE

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from invnas.errors import BadInput
 from invnas.nn import build
 from invnas.zoo import DEPTHS, rednet, resnet
-from invnas.zoo_weights import load_published, published_name
+from invnas.zoo_weights import load_published, our_names, published_name
 
 # The published wiring, written again from its description: names of modules and the order of operations, with unfold.
 
@@ -123,6 +123,15 @@ def test_every_depth_has_the_published_names(depth: int) -> None:
         theirs, ours = Published(depth, 3, 1000), build(rednet(depth), (3, 224, 224), 1000)
     shapes = {name: value.shape for name, value in theirs.state_dict().items()}
     assert {published_name(name): value.shape for name, value in ours.state_dict().items()} == shapes
+
+
+@pytest.mark.parametrize("stem_size", [3, 7])
+def test_our_names_are_the_way_back(stem_size: int) -> None:
+    with torch.device("meta"):
+        ours = list(build(rednet(50, stem_size), (3, 224, 224), 1000).state_dict())
+    theirs = [published_name(name) for name in ours]
+    assert our_names(theirs) == dict(zip(theirs, ours, strict=True))
+    assert our_names(ours) == {name: name for name in ours}
 
 
 def test_names_of_the_published_layout() -> None:

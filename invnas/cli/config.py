@@ -15,7 +15,7 @@ import yaml
 
 from invnas.class_path import load_class
 from invnas.errors import BadInput
-from invnas.experiment import DataSource, Experiment
+from invnas.experiment import LATER, DataSource, Experiment
 from invnas.gate import user_code
 
 
@@ -27,7 +27,8 @@ def config_of(experiment: Experiment) -> str:
         source, missing = _with_defaults(source)
     whole = replace(experiment, recipe=experiment.recipe.resolved(), data=source)
     needs = "".join(f"# data.init_args needs `{name}`: {source.class_path} has no default for it\n" for name in missing)
-    return needs + yaml.safe_dump(whole.to_dict(), sort_keys=False, default_flow_style=None, allow_unicode=True)
+    settings = whole.to_dict() | {name: getattr(whole, name) for name in LATER}
+    return needs + yaml.safe_dump(settings, sort_keys=False, default_flow_style=None, allow_unicode=True)
 
 
 def _with_defaults(source: DataSource) -> tuple[DataSource, list[str]]:

@@ -6,20 +6,23 @@ import gc
 import os
 import platform
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from invnas.architecture import Architecture
 from invnas.engine.images import open_data, other_images
 from invnas.epochs import OnEpoch, OnRung
-from invnas.errors import InvnasError, TrialFailed, disk_failure, out_of_memory, said_of
+from invnas.errors import BadInput, InvnasError, TrialFailed, disk_failure, out_of_memory, said_of
 from invnas.experiment import Experiment
 from invnas.gate import call_of
 from invnas.measurement import Measurement
 from invnas.messages import Failure, Halt, Job, Message, Outcome, Progress, Store
 from invnas.nn import build
-from invnas.store import checkpoint_of, logs_of, weights_of
+from invnas.pretrained import Pretrained, keys_of
+from invnas.store import PRETRAINED, checkpoint_of, logs_of, weights_of
 from invnas.training import train
 from invnas.weights import save_weights
 
@@ -46,6 +49,7 @@ def evaluate(
     on_epoch: OnEpoch | None = None,
     on_rung: OnRung | None = None,
     micro_batches: int = 1,
+    pretrained: Pretrained | None = None,
 ) -> Measurement:
     """Train an architecture as an experiment says, from its last checkpoint when there is one.
 
@@ -58,6 +62,7 @@ def evaluate(
         on_epoch: Told of each epoch, from 1, once its checkpoint is written; True ends the training.
         on_rung: Told of what was measured at a rung, before its checkpoint is written; True ends the training there.
         micro_batches: Parts of a batch that are computed one after the other.
+        pretrained: What the network takes, where it fits, before it is trained.
 
     Raises:
         Exception: Whatever ends a trial; `reason_of` makes a sentence of it.
@@ -65,6 +70,9 @@ def evaluate(
     data, facts = open_data(experiment.data)
     torch.manual_seed(experiment.seed)
     network = build(architecture, facts.input_shape, experiment.what.head(facts))
+    # After it was built: what is not inherited is what it would be without, and so is every later draw.
+    keys = keys_of(architecture, facts, experiment.task)
+    inherited = None if pretrained is None else pretrained.fill(keys, network)
     measured = train(
         network,
         data,
@@ -81,7 +89,19 @@ def evaluate(
     )
     weights.parent.mkdir(parents=True, exist_ok=True)
     save_weights(network, weights)
-    return measured
+    return replace(measured, inherited=inherited)
+
+
+def pretrained_of(experiment: Experiment, store: Store, scratch: Path) -> Pretrained | None:
+    """Return the weights that the trainings of a run start from; None where they start fresh.
+
+    Raises:
+        BadInput: If they are missing or damaged.
+    """
+    if experiment.init_from is None:
+        return None
+    store.fetch(PRETRAINED, scratch / PRETRAINED)
+    return Pretrained.load(scratch / PRETRAINED)
 
 
 def run_job(
@@ -122,11 +142,14 @@ def run_job(
             return Halt(refused)
         for name in (checkpoint, table):
             store.fetch(name, scratch / name)
+        try:
+            pretrained = pretrained_of(job.experiment, store, scratch)
+        except BadInput as error:  # no trial's fault
+            return Halt(str(error))
         places = {"checkpoints": (scratch / checkpoint).parent, "weights": scratch / weights, "logs": scratch / logs}
+        given: dict[str, Any] = {**places, "on_epoch": on_epoch, "on_rung": on_rung, "pretrained": pretrained}
         measured = _within_memory(
-            lambda parts: evaluate(
-                job.architecture, job.experiment, **places, on_epoch=on_epoch, on_rung=on_rung, micro_batches=parts
-            ),
+            lambda parts: evaluate(job.architecture, job.experiment, **given, micro_batches=parts),
             job.micro_batches,
         )
         store.keep(weights, scratch / weights)

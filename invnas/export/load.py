@@ -91,14 +91,8 @@ def _own_space(folder: Path, description: Description) -> Space:
 def rebuild(folder: Path, types: Mapping[str, type] | None) -> nn.Module:
     """Return the network of an export whose own types are at hand; raises as `load_model` does."""
     description = read(folder)
-    weights = folder / WEIGHTS
-    if WEIGHTS not in description.sha256:
-        raise BadInput(f"'{folder}' was exported without weights to load; export it with the format safetensors too")
-    if not weights.is_file():
-        raise BadInput(f"there is no file of weights '{weights}'")
-    architecture = _architecture(description, folder, types)
-    if checksum(weights) != description.sha256[WEIGHTS]:
-        raise BadInput(f"the checksum of '{weights}' differs from the one in {FILE}: it was changed after the export")
+    weights = weights_of(folder, description)
+    architecture = architecture_of(description, folder, types)
     with torch.device("meta"):  # a tampered width must not allocate what no file holds
         check_weights(_built(architecture, description, folder), weights)
     with torch.random.fork_rng(devices=[]):  # initial values are overwritten; the user's random numbers go on as before
@@ -107,7 +101,20 @@ def rebuild(folder: Path, types: Mapping[str, type] | None) -> nn.Module:
     return network.eval()
 
 
-def _architecture(description: Description, folder: Path, types: Mapping[str, type] | None) -> Architecture:
+def weights_of(folder: Path, description: Description) -> Path:
+    """Return the file of weights of an export; BadInput says that there is none, or that it was changed."""
+    weights = folder / WEIGHTS
+    if WEIGHTS not in description.sha256:
+        raise BadInput(f"'{folder}' was exported without weights to load; export it with the format safetensors too")
+    if not weights.is_file():
+        raise BadInput(f"there is no file of weights '{weights}'")
+    if checksum(weights) != description.sha256[WEIGHTS]:
+        raise BadInput(f"the checksum of '{weights}' differs from the one in {FILE}: it was changed after the export")
+    return weights
+
+
+def architecture_of(description: Description, folder: Path, types: Mapping[str, type] | None) -> Architecture:
+    """Return the architecture of an export; BadInput says that it cannot be, or was changed."""
     path = folder / FILE
     try:
         architecture = Architecture.from_dict(description.architecture, types)

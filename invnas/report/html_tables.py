@@ -124,6 +124,7 @@ def _table(points: Iterable[Point], data: ReportData) -> str:
         **{f"{axis.label} believed": partial(believed, axis) for axis in data.belief.objectives},
         **{f"test {axis.label}": partial(_tested, axis) for axis in data.learned},
         **{axis.label: partial(_shown, axis) for axis in (*data.learned, *COSTS)},
+        "inherited": _inherited,
         "seeds": lambda point: str(point.seeds),
     }
     ordered = sorted(points, key=lambda point: (point.trial.cost.macs, point.number))
@@ -158,6 +159,11 @@ def _tested(axis: Objective, point: Point) -> str:
 
 def _shown(axis: Objective, point: Point) -> str:
     return point.shown(axis)
+
+
+def _inherited(point: Point) -> str:
+    share = point.measurement.inherited
+    return DASH if share is None else f"{100 * share:.0f} %"
 
 
 def button(point: Point) -> str:

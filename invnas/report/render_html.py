@@ -112,7 +112,7 @@ def _lead(data: ReportData) -> str:
     counts += [f"{data.running} not finished"] if data.running else []
     return escape(
         f"Space {experiment.space}, images from {experiment.data.class_path}, sampler {experiment.sampler}, "
-        f"seed {experiment.seed}. {', '.join(counts)}.{_sizes(data)} Written {data.created}."
+        f"seed {experiment.seed}. {', '.join(counts)}.{_sizes(data)}{_start(data)} Written {data.created}."
     )
 
 
@@ -123,6 +123,17 @@ def _sizes(data: ReportData) -> str:
     sizes = data.beyond.sizes
     ended = f" The search was ended, {data.beyond.ended}." if data.beyond.ended else ""
     return f" {sizes[0].upper()}{sizes[1:]}. {seeds}{ended}" if sizes else f" {seeds}{ended}"
+
+
+def _start(data: ReportData) -> str:
+    """Return how much of the weights it started from a search has used."""
+    shares = [100 * one for p in data.points if (one := p.measurement.inherited) is not None]
+    if not shares:
+        return ""
+    return (
+        f" Trainings started from the weights of {data.experiment.init_from}: their networks inherited "
+        f"{min(shares):.0f} to {max(shares):.0f} % of their parameters, {sum(shares) / len(shares):.0f} % on average."
+    )
 
 
 def _figures(data: ReportData) -> str:

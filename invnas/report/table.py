@@ -34,11 +34,12 @@ def write(data: ReportData, folder: Path) -> None:
 def _columns(data: ReportData) -> tuple[str, ...]:
     learned = tuple(axis.name for axis in data.learned)
     tested = tuple(f"test_{name}" for name in data.experiment.tested)
+    inherited = () if data.experiment.init_from is None else ("inherited",)
     believed = (f"{axis.name}{end}" for axis in data.belief.objectives for end in _ENDS)
     return (
         "trial", "found_by", "state", "kind", "on_front", "on_observed_front", *tested, *learned, *believed, "seeds",
         *_COSTS, "latency_where", "epochs", "planned_epochs",
-        "train_seconds", "micro_batches", "continues", "backend", "device", "host", "fingerprint",
+        "train_seconds", "micro_batches", *inherited, "continues", "backend", "device", "host", "fingerprint",
         "reason", "architecture",
     )  # fmt: skip
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from search import cheap
 
 from engine.acting import EXPERIMENT, alive, follow, job, make_run, trained_here, until
@@ -22,9 +23,11 @@ from invnas.errors import InvnasError
 from invnas.experiment import DataSource, Experiment
 from invnas.measurement import Measurement
 from invnas.messages import Ended, Failure, Halt, Job, Message, Outcome, Progress
+from invnas.pretrained import Pretrained
 from invnas.run import Run
 from invnas.search.loop import search
 from invnas.search.samplers import make_sampler
+from invnas.store import PRETRAINED
 
 pytest.importorskip("ray")
 UNDER_RAY = replace(EXPERIMENT, engine="ray")
@@ -325,6 +328,22 @@ def test_a_storage_apart_serves_machines_that_do_not_see_the_run_folder(run: Run
         assert "does not see the run folder" in outcome.reason
     finally:
         other.close()
+
+
+def test_weights_to_start_from_come_by_the_storage_and_replace_those_of_another_run(run: Run, tmp_path: Path) -> None:
+    Pretrained("there", {"stem.0": torch.ones(1)}, {"stem": ""}).save(run.folder / PRETRAINED)
+    (tmp_path / "storage").mkdir()
+    (tmp_path / "storage" / PRETRAINED).write_text("of another run")
+    engine = RayEngine(run.folder, replace(UNDER_RAY, storage=str(tmp_path / "storage"), workers=1))
+    try:
+        one = job(run, "fine", 0)
+        engine.submit(replace(one, experiment=replace(one.experiment, init_from="there")))
+        outcome = follow(engine)[0]
+    finally:
+        engine.close()
+    assert isinstance(outcome, Measurement), outcome
+    assert outcome.inherited == 0.0  # it was read, and fits nothing
+    assert not [path for path in (tmp_path / "storage").rglob("*") if path.is_file()]
 
 
 def recorded(

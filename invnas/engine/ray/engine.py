@@ -61,6 +61,7 @@ class RayEngine:
         self._experiment, self._grace, self._minutes = experiment, grace, experiment.recipe.max_minutes
         self._cluster = cluster or Cluster(experiment)
         self._mirror = mirror_of(folder, experiment.storage)
+        self._mirror.share()
         self._slots, self._counted = self._cluster.slots(), time.monotonic()
         self._looked = self._counted
         self._jobs: queue.Queue[int] = queue.Queue()

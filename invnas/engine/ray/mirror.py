@@ -14,11 +14,15 @@ from typing import Protocol
 from invnas.errors import BadInput
 from invnas.measurement import Measurement
 from invnas.messages import Outcome
-from invnas.store import SharedStore, checkpoint_of, logs_of, weights_of
+from invnas.store import PRETRAINED, SharedStore, checkpoint_of, logs_of, weights_of
 
 
 class Mirror(Protocol):
     """Moves the files of trials between the run folder and where they are trained."""
+
+    def share(self) -> None:
+        """Bring what all trials need to where they are trained."""
+        ...
 
     def give(self, number: int) -> None:
         """Bring the files of a trial to where it is trained."""
@@ -49,6 +53,9 @@ def mirror_of(folder: Path, storage: str | None) -> Mirror:
 class Same:
     """The trainings write into the run folder."""
 
+    def share(self) -> None:
+        """Do nothing."""
+
     def give(self, number: int) -> None:
         """Do nothing."""
 
@@ -70,6 +77,11 @@ class Apart:
 
     folder: Path
     store: SharedStore
+
+    def share(self) -> None:
+        """Bring the weights that trainings start from, whatever lies there: another run may have left its own."""
+        if (self.folder / PRETRAINED).is_file():
+            self.store.keep(PRETRAINED, self.folder / PRETRAINED)
 
     def give(self, number: int) -> None:
         """Bring the checkpoint and the log of a trial to the storage; what lies there is newer where there is both."""
@@ -94,6 +106,8 @@ class Apart:
                 for name in _begun(number):
                     self.store.fetch(name, self.folder / name)
                 self._clear(number)
+        with suppress(OSError, BadInput):
+            self.store.drop(PRETRAINED)
 
     def _clear(self, number: int) -> None:
         self.store.drop(checkpoint_of(number).rpartition("/")[0])
