@@ -136,7 +136,7 @@ def test_threads_and_time_are_those_that_are_asked_for(run: Run, monkeypatch: py
         (["--pick", "trial=7"], "there is no trial 7; the run has 2 trials"),
         (["--pick", "retrained"], "cannot pick 'retrained'"),
         (["--recipe.learning_rat", 1], "unknown option '--recipe.learning_rat'; nearest: '--recipe.learning_rate'"),
-        (["--recipe.learning_rate", "fast"], "`recipe.learning_rate` must be a number, but got 'fast'"),
+        (["--recipe.learning_rate", "fast"], "`recipe.learning_rate` must be a number or auto, but got 'fast'"),
         (["--recipe.epochs", 3, "--epochs", 4], "`epochs` is 4 and `recipe.epochs` is 3: give one of them"),
         (["--data.init_args.batchsize", 3], "takes no argument `batchsize`; nearest: 'batch_size'"),
         (["--data.class_path", f"{__name__}.Fewer"], "do not fit the networks of .*: classes 9 where there were 10"),
