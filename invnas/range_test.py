@@ -24,7 +24,7 @@ from invnas.pretrained import Pretrained, keys_of
 from invnas.rates import RateSearch, Sweep
 from invnas.space import Space
 from invnas.space_check import Price, smallest_within
-from invnas.training import make_trainer, quiet_lightning, release
+from invnas.training import make_trainer, quiet_lightning, release, set_order
 
 #: Steps of a sweep, and the rates at its ends by optimiser.
 STEPS = 120
@@ -134,8 +134,7 @@ def sweep(
         start.fill(keys_of(architecture, facts, experiment.task), network)
     module = what.module(network, facts, recipe)
     module.seed = experiment.seed
-    if hasattr(data, "order_seed"):
-        data.order_seed = experiment.seed
+    set_order(data, recipe, experiment.seed)
     sweeping = _Sweeping(rates)
     try:
         with quiet_lightning():

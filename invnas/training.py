@@ -144,10 +144,7 @@ def train(
     what = load_task(task)
     module = what.module(network, facts or describe(data), recipe)
     module.seed, module.micro_batches = seed, micro_batches
-    check_sampling(data, recipe)
-    for name, value in (("order_seed", seed), ("sampling", recipe.sampling)):
-        if hasattr(data, name):
-            setattr(data, name, value)
+    set_order(data, recipe, seed)
     last = _last(checkpoints, module, note)
     clock = Clock(recipe.max_minutes)
     logger, table = _logs(recipe, logs, module.first_epoch)
@@ -191,6 +188,18 @@ def train(
         return replace(measured(module.values, trainer.current_epoch), by_class=module.by_class)
     finally:
         release(module, data)
+
+
+def set_order(data: LightningDataModule, recipe: Recipe, seed: int | None) -> None:
+    """Tell a data module, as far as it can be told, in which order its images are trained on.
+
+    Raises:
+        BadInput: As `check_sampling`.
+    """
+    check_sampling(data, recipe)
+    for name, value in (("order_seed", seed), ("sampling", recipe.sampling)):
+        if hasattr(data, name):
+            setattr(data, name, value)
 
 
 def check_sampling(data: LightningDataModule, recipe: Recipe) -> None:

@@ -50,6 +50,13 @@ def test_the_same_seed_finds_the_same_rate(optimizer: str) -> None:
         assert min(one.smoothed) < 0.99 * one.smoothed[0]  # it learned something on its way
 
 
+def test_images_come_as_they_do_in_a_training() -> None:
+    data, _ = open_data(ASKED.data, ASKED.what)
+    for sampling in ("balanced", "shuffled"):  # whatever an earlier training of this process has left
+        found(replace(ASKED, recipe=replace(ASKED.recipe, sampling=sampling)))
+        assert (data.sampling, data.order_seed) == (sampling, ASKED.seed)  # type: ignore[attr-defined]
+
+
 def test_caps_hold_for_what_is_tried() -> None:
     tight = found(replace(ASKED, max_macs=120_000))
     assert all(one.macs <= 120_000 for one in tight.sweeps)  # type: ignore[attr-defined]

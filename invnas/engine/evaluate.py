@@ -71,8 +71,9 @@ def evaluate(
     torch.manual_seed(experiment.seed)
     network = build(architecture, facts.input_shape, experiment.what.head(facts))
     # After it was built: what is not inherited is what it would be without, and so is every later draw.
-    keys = keys_of(architecture, facts, experiment.task)
-    inherited = None if pretrained is None else pretrained.fill(keys, network)
+    inherited = None
+    if pretrained is not None:
+        inherited = pretrained.fill(keys_of(architecture, facts, experiment.task), network)
     measured = train(
         network,
         data,
