@@ -77,7 +77,7 @@ class Fewer(HardDigits):
 
     def open_splits(self) -> Any:
         found = super().open_splits()
-        kept = found.train.classes_of < 9
+        kept = found.train.strata < 9
         return type(found)("fewer", 9, None, found.train.take(kept.nonzero()[0]))
 
 

@@ -14,10 +14,11 @@ from invnas.data import keeping
 from invnas.data.framing import Frame
 from invnas.data.keeping import Caching
 from invnas.data.listing import ENDINGS, SPLITS, class_folders, is_picture, split_folder
+from invnas.data.loader import default_workers
 from invnas.data.module import ImageDataModule, Splits
 from invnas.data.pictures import FilePictures, Span, check_channels, span_of
 from invnas.data.readable import broken_files
-from invnas.data.stream import StreamImages, default_workers
+from invnas.data.stream import StreamImages
 from invnas.errors import BadInput
 from invnas.rules import LARGEST, WORKERS, check_whole, one_of
 

@@ -12,10 +12,12 @@ import torch
 
 from invnas.data.augment import Augment
 from invnas.data.framing import Frame
+from invnas.data.image_set import ImageSet
 from invnas.data.listing import SPLITS
-from invnas.data.module import ImageDataModule, ImageSet, Splits
+from invnas.data.loader import default_workers
+from invnas.data.module import ImageDataModule, Splits
 from invnas.data.pictures import RowPictures, Span, channels_of, check_channels, decode_all, span_of
-from invnas.data.stream import StreamImages, default_workers
+from invnas.data.stream import StreamImages
 from invnas.data.tensors import TensorImages
 from invnas.errors import BadInput, MissingExtra, nearest, shown
 from invnas.rules import LARGEST, WORKERS, check_whole

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 
+from invnas.data.image_set import ImageSet, Loading
+from invnas.data.labels import check_kept, check_labels
 from invnas.data.normalisation import Normalisation
 from invnas.data.split import hold_out, seed_of, subset
 from invnas.errors import BadInput, shown
@@ -19,70 +21,6 @@ from invnas.rules import BATCH, check_whole
 
 #: The set of training and validation images together.
 _ALL = "train and validation"
-
-
-@dataclass(frozen=True)
-class Loading:
-    """How a set becomes batches.
-
-    Attributes:
-        batch_size: Images of a batch.
-        seed: Seed of order and augmentation.
-        normalisation: Mean and deviation of the training images.
-        balanced: An epoch of training has each class equally often, instead of each image once.
-    """
-
-    batch_size: int
-    seed: int
-    normalisation: Normalisation
-    balanced: bool = False
-
-
-class ImageSet(Protocol):
-    """Labelled images, in memory or read one by one."""
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of what a network gets."""
-        ...
-
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """What is done to an image, without the normalisation."""
-        ...
-
-    @property
-    def classes_of(self) -> np.ndarray:
-        """The label of each image, (N,)."""
-        ...
-
-    def take(self, indices: np.ndarray) -> ImageSet:
-        """Return the images at `indices`."""
-        ...
-
-    def joined(self, other: Any) -> ImageSet:
-        """Return these images and those of another set of the same kind, trained on as these are."""
-        ...
-
-    def readable(self) -> ImageSet:
-        """Return the images without those that were found broken and shall be left out."""
-        ...
-
-    def fingerprint(self) -> str:
-        """Return sixteen hex digits that differ where labels or images do."""
-        ...
-
-    def to(self, device: torch.device) -> ImageSet:
-        """Return the same images on `device`, if they live on one."""
-        ...
-
-    def normalisation(self, seed: int) -> Normalisation:
-        """Return mean and deviation of each channel."""
-        ...
-
-    def batches(self, loading: Loading, training: bool) -> Any:
-        """Return a loader that yields (images, labels)."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -131,6 +69,10 @@ class ImageDataModule(LightningDataModule):
     order_seed: int | None = None
     #: A training sets it: "shuffled" or "balanced", as `Recipe.sampling`.
     sampling: str = "shuffled"
+    #: Why an epoch cannot have each class equally often, as the end of a sentence; empty where it can.
+    cannot_balance: str = ""
+    _share_of = " of each class"
+    _drawn = ", every class in its share"
 
     def __init__(
         self,
@@ -177,12 +119,18 @@ class ImageDataModule(LightningDataModule):
     @property
     def counts(self) -> dict[str, int]:
         """Images of each split that is open."""
-        return {name: len(images.classes_of) for name, images in self._sets.items() if name != _ALL}
+        return {name: len(images) for name, images in self._sets.items() if name != _ALL}
 
     @property
-    def class_counts(self) -> tuple[int, ...]:
-        """Training images of each class, in label order."""
-        return tuple(np.bincount(self._sets["train"].classes_of, minlength=self.classes).tolist())
+    def class_counts(self) -> tuple[int, ...] | None:
+        """Training images of each class, in label order; None where an image has no one class."""
+        return tuple(np.bincount(self._sets["train"].strata, minlength=self.classes).tolist())
+
+    def sample_targets(self, count: int) -> Any:
+        """Return the targets of the first `count` validation images, or of all if they are fewer, as in a batch."""
+        self.setup("fit")
+        validation = self._sets["validation"]
+        return validation.targets(np.arange(min(count, len(validation))))
 
     def setup(self, stage: str) -> None:
         """Open the training and validation images, and the test images when `stage` is "test"."""
@@ -217,39 +165,33 @@ class ImageDataModule(LightningDataModule):
 
     def _set_up(self, splits: Splits) -> None:
         train, validation, self._open_test = splits.train, splits.validation, splits.test
-        _check_classes(splits)
+        self._check_targets(splits)
         origins = {"test": f"all of {splits.test_origin}", "validation": f"all of {splits.validation_origin}"}
         if self._open_test is None:
             train, test = self._divide(train, self.test_share, 1)
             # Left out after the split: which of the others are trained or tested then depends on no broken image.
             test, without = _readable(test)
             self._open_test = lambda: test
-            origins["test"] = f"{len(test.classes_of):,}{self._held(self.test_share, splits.origin)}{without}"
+            origins["test"] = f"{len(test):,}{self._held(self.test_share, splits.origin)}{without}"
         if validation is None:
             train, validation = self._divide(train, self.validation_share, 2)
             origins["validation"] = self._held(self.validation_share, splits.origin)
-        every = np.unique(train.classes_of)
         validation, without = _readable(validation)
-        origins["validation"] = f"{len(validation.classes_of):,} {origins['validation'].strip()}{without}"
+        origins["validation"] = f"{len(validation):,} {origins['validation'].strip()}{without}"
+        every = train.strata
         train, without = _readable(train)
-        for label in np.setdiff1d(every, train.classes_of):
-            name = splits.class_names[label] if splits.class_names else label
-            raise BadInput(
-                f"{splits.origin} has no training image of class '{name}' that can be read: those that are not broken "
-                "are held out; mend or remove its broken images"
-            )
-        offered = len(train.classes_of)
+        self._check_kept(splits, every, train.strata)
+        offered = len(train)
         if self.train_limit is not None:
-            chosen = subset(train.classes_of, self.train_limit, seed_of(self.seed, 3), self.balance)
+            chosen = subset(train.strata, self.train_limit, seed_of(self.seed, 3), self.balance)
             train = train.take(chosen)
-        trained = len(train.classes_of)
-        how = "equally many of each class" if self.balance else "every class in its share"
-        limited = f" of {offered:,}, drawn by seed {self.seed}, {how}," if trained < offered else ""
-        origins["train"] = f"{trained:,}{limited} from {splits.origin}{without}"
-        if len(train.classes_of) < 2 or not len(validation.classes_of):
+        how = ", equally many of each class" if self.balance else self._drawn
+        limited = f" of {offered:,}, drawn by seed {self.seed}{how}," if len(train) < offered else ""
+        origins["train"] = f"{len(train):,}{limited} from {splits.origin}{without}"
+        if len(train) < 2 or not len(validation):
             raise BadInput(
-                f"{splits.origin} has too few images: {len(train.classes_of)} to train and"
-                f" {len(validation.classes_of)} to validate after the split, but it takes at least 2 and 1"
+                f"{splits.origin} has too few images: {len(train)} to train and"
+                f" {len(validation)} to validate after the split, but it takes at least 2 and 1"
             )
         self.input_shape, self.classes, self.class_names = train.shape, splits.classes, splits.class_names
         self.normalisation = train.normalisation(self.seed)
@@ -257,8 +199,16 @@ class ImageDataModule(LightningDataModule):
         self.origins = {name: origins[name] for name in ("train", "validation", "test")}
         self._sets = {"train": train, "validation": validation}
 
+    def _check_targets(self, splits: Splits) -> None:
+        """Raise BadInput where no network can be trained on these targets."""
+        check_labels(splits)
+
+    def _check_kept(self, splits: Splits, every: np.ndarray, kept: np.ndarray) -> None:
+        """Raise BadInput where what is left out, of training images with the strata `every`, leaves too little."""
+        check_kept(splits, every, kept)
+
     def _held(self, share: float, origin: str) -> str:
-        return f" held out of {origin} ({100 * share:g} % of each class, seed {self.seed})"
+        return f" held out of {origin} ({100 * share:g} %{self._share_of}, seed {self.seed})"
 
     def fingerprint(self) -> str:
         """Return sixteen hex digits that differ where the training or validation images or their labels do."""
@@ -267,7 +217,7 @@ class ImageDataModule(LightningDataModule):
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
 
     def _divide(self, images: ImageSet, share: float, part: int) -> tuple[ImageSet, ImageSet]:
-        rest, held = hold_out(images.classes_of, share, seed_of(self.seed, part))
+        rest, held = hold_out(images.strata, share, seed_of(self.seed, part))
         return images.take(rest), images.take(held)
 
     def _loader(self, name: str) -> Any:
@@ -282,19 +232,5 @@ class ImageDataModule(LightningDataModule):
 def _readable(images: ImageSet) -> tuple[ImageSet, str]:
     """Return the images that are not left out, and how many are, as the end of a phrase."""
     found = images.readable()
-    lost = len(images.classes_of) - len(found.classes_of)
+    lost = len(images) - len(found)
     return found, f", without {lost:,} that cannot be read" if lost else ""
-
-
-def _check_classes(splits: Splits) -> None:
-    present = np.unique(splits.train.classes_of)
-    if len(present) == 0:
-        raise BadInput(f"{splits.origin} has no images")
-    if len(present) == 1:
-        name = splits.class_names[present[0]] if splits.class_names else present[0]
-        raise BadInput(f"{splits.origin} must have at least two classes, but all its images are of class '{name}'")
-    if present[0] < 0 or present[-1] >= splits.classes:
-        raise BadInput(
-            f"{splits.origin} has labels from {present[0]} to {present[-1]},"
-            f" but with {splits.classes} classes they must lie in 0..{splits.classes - 1}"
-        )

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,17 +12,17 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
 
 from invnas.data import keeping
 from invnas.data.framing import Frame
+from invnas.data.image_set import Loading
 from invnas.data.joined import JoinedPictures
 from invnas.data.keeping import Caching, Kept
-from invnas.data.module import Loading
+from invnas.data.loader import batches_of
 from invnas.data.normalisation import Normalisation
 from invnas.data.pictures import Pictures, decode, decoded_bytes, stacked, to_array
-from invnas.data.preparing import batch_of, prepared
-from invnas.data.split import balanced, seed_of
+from invnas.data.preparing import prepared
 from invnas.errors import BadInput
 from invnas.preprocessing import Preprocessing
 
@@ -64,8 +62,11 @@ class StreamImages:
         """What is done to an image of this set, without the normalisation."""
         return replace(self.frame.preprocessing, span=self.pictures.span)
 
+    def __len__(self) -> int:
+        return len(self.labels)
+
     @property
-    def classes_of(self) -> np.ndarray:
+    def strata(self) -> np.ndarray:
         """The label of each image."""
         return self.labels
 
@@ -150,6 +151,20 @@ class StreamImages:
             found.update(hashlib.sha256(_content(self.pictures, int(index))).digest())
         return found.hexdigest()[:16]
 
+    def targets(self, indices: np.ndarray) -> torch.Tensor:
+        """Return the labels of the images at `indices`."""
+        return torch.from_numpy(self.labels[indices])
+
+    def item(self, position: int, rng: random.Random | None) -> tuple[np.ndarray, int]:
+        """Return an image (H, W, C) with its label; with `rng` as training sees it.
+
+        Raises:
+            BadInput: The image cannot be read.
+        """
+        still = self.still(position, rng is not None)
+        pixels = to_array(still, self.frame.channels) if rng is None else self.frame.drawn(still, rng)
+        return pixels, int(self.labels[position])
+
     def normalisation(self, seed: int) -> Normalisation:
         """Estimate mean and deviation of each channel from a seeded sample."""
         count = min(_SAMPLE, len(self.indices))
@@ -158,92 +173,8 @@ class StreamImages:
 
     def batches(self, loading: Loading, training: bool) -> DataLoader[Any]:
         """Return a loader of (B, C, size, size) float channels_last and (B,) int64 labels."""
-        count = len(self.labels)
-        return StreamBatches(
-            _Decoded(self, loading.seed, training),
-            batch_size=loading.batch_size,
-            sampler=EpochSampler(
-                count, loading.seed, shuffle=training, labels=self.labels if training and loading.balanced else None
-            ),
-            # Batch norm cannot normalise a batch of one value.
-            drop_last=training and count % loading.batch_size == 1,
-            num_workers=self.workers,
-            persistent_workers=self.workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            collate_fn=_Collate(loading.normalisation),
-        )
-
-
-class EpochSampler(Sampler[tuple[int, ...]]):
-    """Yields (epoch, position): the worker that reads an image needs both to draw the same crop after a resume.
-
-    With `labels` each class comes equally often, and what is yielded is (epoch, position, place in the order): an image
-    that comes twice is cropped in two ways.
-    """
-
-    def __init__(self, count: int, seed: int, shuffle: bool, labels: np.ndarray | None = None) -> None:
-        self.count, self.seed, self.shuffle, self.labels, self.epoch = count, seed, shuffle, labels, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration yields."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __iter__(self) -> Iterator[tuple[int, ...]]:
-        seed = seed_of(self.seed, self.epoch)
-        if self.labels is not None:
-            return ((self.epoch, int(one), place) for place, one in enumerate(balanced(self.labels, seed)))
-        order = np.arange(self.count)
-        if self.shuffle:
-            order = np.random.default_rng(seed).permutation(self.count)
-        return ((self.epoch, int(position)) for position in order)
-
-
-class StreamBatches(DataLoader[Any]):
-    """A DataLoader that starts at the first batch, and raises a broken image as the one sentence it is."""
-
-    def __iter__(self) -> Any:
-        # A generator, because Lightning makes the iterator before it tells the epoch, and workers read ahead.
-        for batch in super().__iter__():
-            if isinstance(batch, BadInput):
-                # A new one: raised itself, it and this frame would hold each other, and workers would outlive both.
-                raise BadInput(str(batch))
-            yield batch
-
-
-class _Decoded(Dataset[Any]):
-    def __init__(self, images: StreamImages, seed: int, training: bool) -> None:
-        self.images, self.seed, self.training = images, seed, training
-
-    def __getitem__(self, key: tuple[int, ...]) -> tuple[np.ndarray, int] | BadInput:
-        epoch, position, *place = key
-        images, index = self.images, int(self.images.indices[position])
-        try:
-            still = images.still(position, self.training)
-            if self.training:
-                pixels = images.frame.drawn(still, random.Random(seed_of(self.seed, epoch, index, *place)))
-            else:
-                pixels = to_array(still, images.frame.channels)
-        except BadInput as error:
-            # Raised in a worker, it would come out as a traceback inside a traceback.
-            return error
-        return pixels, int(images.labels[position])
-
-
-@dataclass(frozen=True)
-class _Collate:
-    normalisation: Normalisation
-
-    def __call__(self, items: list[tuple[np.ndarray, int] | BadInput]) -> Any:
-        good = []
-        for item in items:
-            if isinstance(item, BadInput):
-                return item
-            good.append(item)
-        images = batch_of([image for image, _ in good], self.normalisation)
-        return images, torch.tensor([label for _, label in good])
+        labels = self.labels if training and loading.balanced else None
+        return batches_of(self, loading, training, labels)
 
 
 def _content(pictures: Pictures, index: int) -> bytes:
@@ -255,9 +186,3 @@ def _content(pictures: Pictures, index: int) -> bytes:
         return Path(encoded).read_bytes()
     except OSError as error:
         raise BadInput(f"{pictures.place(index)} cannot be read: {error.strerror}") from None
-
-
-def default_workers() -> int:
-    """Return how many processes decode: all cores but one, at most 8."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8, max(1, cores - 1))

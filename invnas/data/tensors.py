@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from invnas.data.augment import Augment
-from invnas.data.module import Loading
+from invnas.data.image_set import Loading
 from invnas.data.normalisation import Normalisation
 from invnas.data.pictures import Span
 from invnas.data.split import balanced, seed_of
@@ -123,8 +123,11 @@ class TensorImages:
         channels, height, width = self.shape
         return Preprocessing((height, width), channels, 1.0, span=self.span)
 
+    def __len__(self) -> int:
+        return len(self.labels)
+
     @property
-    def classes_of(self) -> np.ndarray:
+    def strata(self) -> np.ndarray:
         """The label of each image, on the CPU."""
         return self.labels.cpu().numpy()
 
@@ -161,6 +164,10 @@ class TensorImages:
         # By value, not by how they lie in memory.
         found.update(np.ascontiguousarray(self.images.cpu().permute(0, 2, 3, 1).numpy()).tobytes())
         return found.hexdigest()[:16]
+
+    def targets(self, indices: np.ndarray) -> torch.Tensor:
+        """Return the labels of the images at `indices`."""
+        return self.labels.cpu()[torch.from_numpy(indices)]
 
     def normalisation(self, seed: int) -> Normalisation:
         """Return mean and deviation of each channel over all images; nothing is drawn."""

@@ -83,7 +83,7 @@ def test_sets_of_bytes_and_floats_are_joined_on_one_scale() -> None:
         assert together.images.dtype == other.images.dtype
         scale = 255 if together.images.dtype == torch.uint8 else 1
         assert torch.allclose(together.images / scale, torch.tensor(0.2))
-        assert np.array_equal(together.classes_of, [int(one.labels), int(other.labels)])
+        assert np.array_equal(together.strata, [int(one.labels), int(other.labels)])
     with pytest.raises(BadInput, match=r"training images of 1 x 2 x 2 and validation images of 1 x 3 x 2"):
         byte.joined(TensorImages(torch.zeros(1, 1, 3, 2), labels))
 

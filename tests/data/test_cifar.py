@@ -132,7 +132,7 @@ def test_a_limit_takes_a_balanced_part_and_leaves_the_validation(tmp_path: Path)
     whole, part = Cifar(str(tmp_path)), Cifar(str(tmp_path), train_limit=25)
     whole.setup("fit"), part.setup("fit")
     assert part.counts["train"] == 25
-    assert np.bincount(part._sets["train"].classes_of).min() == 2
+    assert np.bincount(part._sets["train"].strata).min() == 2
     assert torch.equal(whole._sets["validation"].images, part._sets["validation"].images)
 
 

@@ -272,7 +272,7 @@ def test_balance_draws_equally_many_and_a_limit_alone_keeps_shares(make_folder: 
     for balance in (False, True):
         data = ImageFolder(str(root), image_size=8, num_workers=0, train_limit=12, balance=balance)
         data.setup("fit")
-        counted.append(np.bincount(data._sets["train"].classes_of).tolist())
+        counted.append(np.bincount(data._sets["train"].strata).tolist())
     assert counted[1] == [6, 6]
     assert counted[0] in ([9, 3], [10, 2])
     with pytest.raises(BadInput, match="`balance` says how `train_limit` draws: give `train_limit` too"):
