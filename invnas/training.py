@@ -204,8 +204,10 @@ def set_order(data: LightningDataModule, recipe: Recipe, seed: int | None) -> No
 
 def check_sampling(data: LightningDataModule, recipe: Recipe) -> None:
     """Raise BadInput where a recipe asks for an order of images that a data module cannot be told."""
+    path = f"{type(data).__module__}.{type(data).__qualname__}"
+    if recipe.sampling != Recipe().sampling and (why := getattr(data, "cannot_balance", "")):
+        raise BadInput(f"`recipe.sampling` is {recipe.sampling}, but {why} in `{path}`: nearest: shuffled")
     if recipe.sampling != Recipe().sampling and not hasattr(data, "sampling"):
-        path = f"{type(data).__module__}.{type(data).__qualname__}"
         raise BadInput(
             f"`recipe.sampling` is {recipe.sampling}, but `{path}` draws its images itself: give it an attribute "
             "`sampling`, which is then set before each training, or let its own loader balance them"

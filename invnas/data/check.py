@@ -2,7 +2,7 @@
 
 A module is believed only after its batches were read: their form, their types, the range of the labels, the pixels, and
 that a second instance and a second `setup` give the same validation and test images. The sources of invnas are tested,
-and are not read twice.
+and are not read twice: only whether their targets are what the task wants is looked at.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ from invnas.gate import user_code
 READ = 20_000
 #: Batches read at most, so that a loader that gives empty ones for ever has an end.
 BATCHES = 20_000
+
+#: Targets of a source of invnas that a task looks at: all are of one kind.
+TARGETS = 2
 
 #: Images that are left out are named on the screen up to so many; all names stand in run.json.
 NAMED = 5
@@ -59,6 +62,7 @@ def examine(
     data = load_data(source)
     facts = describe(data)
     if isinstance(data, ImageDataModule):
+        _check_sample(source.class_path, data, targets(facts))
         if data.left_out:
             note(f"note: {_left_out(data.left_out)}")
         data.keep(note)
@@ -75,6 +79,15 @@ def examine(
         counts={**{name: one.images for name, one in seen.items() if one.whole}, **facts.counts},
         origins={name: f"{one.words} of `{source.class_path}`" for name, one in seen.items()},
     )
+
+
+def _check_sample(class_path: str, data: ImageDataModule, check_targets: CheckTargets) -> None:
+    """Refuse a source of invnas whose targets are not those of the task: labels for masks, or masks for labels."""
+    count = min(TARGETS, data.counts["validation"])
+    try:
+        check_targets(data.sample_targets(count), count, False)
+    except BadInput as error:
+        raise BadInput(f"the validation images of `{class_path}` cannot be used: {error}") from None
 
 
 def _left_out(names: tuple[str, ...]) -> str:

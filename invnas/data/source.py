@@ -25,6 +25,7 @@ _MODULES = {
     "HardDigits": "digits",
     "HuggingFace": "hugging_face",
     "ImageFolder": "folder",
+    "Scenes": "scenes",
 }
 _BUILT_IN = tuple(f"invnas.data.{name}" for name in _MODULES)
 
