@@ -10,12 +10,14 @@ if TYPE_CHECKING:
     from invnas.data.digits import Digits, HardDigits
     from invnas.data.folder import ImageFolder
     from invnas.data.hugging_face import HuggingFace
+    from invnas.data.mask_folder import MaskFolder
     from invnas.data.scenes import Scenes
     from invnas.data.source import describe, load_data
     from invnas.facts import DataFacts
 
 __all__ = [
-    "Cifar", "DataFacts", "Digits", "HardDigits", "HuggingFace", "ImageFolder", "Scenes", "describe", "load_data",
+    "Cifar", "DataFacts", "Digits", "HardDigits", "HuggingFace", "ImageFolder", "MaskFolder", "Scenes", "describe",
+    "load_data",
 ]  # fmt: skip
 
 _HOME = {
@@ -25,6 +27,7 @@ _HOME = {
     "HardDigits": "invnas.data.digits",
     "HuggingFace": "invnas.data.hugging_face",
     "ImageFolder": "invnas.data.folder",
+    "MaskFolder": "invnas.data.mask_folder",
     "Scenes": "invnas.data.scenes",
     "describe": "invnas.data.source",
     "load_data": "invnas.data.source",

@@ -13,7 +13,7 @@ import numpy as np
 from invnas.data import keeping
 from invnas.data.framing import Frame
 from invnas.data.keeping import Caching
-from invnas.data.listing import ENDINGS, SPLITS, class_folders, is_picture, split_folder
+from invnas.data.listing import ENDINGS, SPLITS, class_folders, is_picture, named_folder, split_folder
 from invnas.data.loader import default_workers
 from invnas.data.module import ImageDataModule, Splits
 from invnas.data.pictures import FilePictures, Span, check_channels, span_of
@@ -102,7 +102,7 @@ class ImageFolder(ImageDataModule):
             return Splits(f"'{self.root}'", len(names), names, self._listed(self.root, names, whole=True))
         names = class_folders(train_root)
         train = self._listed(train_root, names, whole=True)
-        test_root = self._test_folder()
+        test_root = named_folder(self.root, self.test_folder)
         validation_root = split_folder(self.root, "validation", other_than=test_root)
         span = train.pictures.span
         # Broken images are looked for in all splits at once, before anything is trained.
@@ -155,14 +155,6 @@ class ImageFolder(ImageDataModule):
 
     def _fits(self, images: StreamImages) -> bool:
         return self.cache.where != "none" and self.cache.holds(images.decoded_bytes(training=True))
-
-    def _test_folder(self) -> Path | None:
-        if self.test_folder in (None, "test"):
-            return split_folder(self.root, "test")
-        named = self.root / str(self.test_folder)
-        if not named.is_dir():
-            raise BadInput(f"`test_folder` is '{self.test_folder}', but '{self.root}' has no such folder")
-        return named
 
     def _listed(
         self, folder: Path, names: tuple[str, ...], span: Span | None = None, whole: bool = False

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 
 from invnas.data.augment import Augment
+from invnas.data.decoding import decode_all
 from invnas.data.framing import Frame
 from invnas.data.image_set import ImageSet
 from invnas.data.listing import SPLITS
 from invnas.data.loader import default_workers
 from invnas.data.module import ImageDataModule, Splits
-from invnas.data.pictures import RowPictures, Span, channels_of, check_channels, decode_all, span_of
+from invnas.data.pictures import RowPictures, Span, channels_of, check_channels, span_of
 from invnas.data.stream import StreamImages
 from invnas.data.tensors import TensorImages
 from invnas.errors import BadInput, MissingExtra, nearest, shown

@@ -28,6 +28,19 @@ def split_folder(root: Path, split: str, other_than: Path | None = None) -> Path
     return found[0] if found else None
 
 
+def named_folder(root: Path, name: str | None) -> Path | None:
+    """Return the folder of the test images: of that name, or by one of its usual names, or None.
+
+    Raises:
+        BadInput: If there is none of that name.
+    """
+    if name in (None, "test"):
+        return split_folder(root, "test")
+    if not (named := root / str(name)).is_dir():
+        raise BadInput(f"`test_folder` is '{name}', but '{root}' has no such folder")
+    return named
+
+
 def is_picture(file: Path, folder: Path) -> bool:
     """Tell whether a file of a folder is meant as an image: by its ending, and not hidden."""
     hidden = any(part.startswith(".") or part == "__MACOSX" for part in file.relative_to(folder).parts)

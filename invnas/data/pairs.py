@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from invnas.data.image_set import Loading
 from invnas.data.loader import batch_of_targets, batches_of
 from invnas.data.normalisation import Normalisation
-from invnas.data.pictures import stacked, to_array
+from invnas.data.pictures import Span, stacked, to_array
 from invnas.data.preparing import centre
 from invnas.errors import BadInput, shown
 from invnas.masks import IGNORED
@@ -30,6 +30,11 @@ class Pairs(Protocol):
     """Pictures, each with a map of as many pixels, that can be opened one by one."""
 
     def __len__(self) -> int: ...
+
+    @property
+    def span(self) -> Span | None:
+        """Black and white of pictures of floats or 32-bit integers; None where each type says its own."""
+        ...
 
     def opened(self, index: int) -> tuple[Image.Image, Image.Image]:
         """Return a picture and its map (mode L), of one size; BadInput if they cannot be read."""
@@ -133,12 +138,14 @@ class PairImages:
         indices: Number of each pair of this set among `pairs`, (N,).
         frame: How they become what a network sees.
         workers: Processes that read; 0 reads in the training process.
+        broken: Numbers among `pairs` of those that are left out by `readable`.
     """
 
     pairs: Pairs
     indices: np.ndarray
     frame: PairFrame
     workers: int = 0
+    broken: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -151,7 +158,7 @@ class PairImages:
     @property
     def preprocessing(self) -> Preprocessing:
         """What is done to a picture of this set, without the normalisation."""
-        return self.frame.preprocessing
+        return replace(self.frame.preprocessing, span=self.pairs.span)
 
     @property
     def strata(self) -> np.ndarray:
@@ -170,8 +177,8 @@ class PairImages:
         return replace(self, pairs=_Joined(self.pairs, other.pairs), indices=indices)
 
     def readable(self) -> PairImages:
-        """Return itself."""
-        return self
+        """Return the pairs that are not `broken`."""
+        return self.take(np.flatnonzero([int(index) not in self.broken for index in self.indices]))
 
     def to(self, device: torch.device) -> PairImages:
         """Return itself: batches are made on the CPU and moved by the trainer."""
@@ -218,6 +225,10 @@ class _Joined:
 
     def __len__(self) -> int:
         return len(self.first) + len(self.second)
+
+    @property
+    def span(self) -> Span | None:
+        return self.first.span
 
     def opened(self, index: int) -> tuple[Image.Image, Image.Image]:
         pairs, own = self._of(index)

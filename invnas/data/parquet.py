@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from invnas.data.pictures import RowPictures, decode_all
+from invnas.data.decoding import decode_all
+from invnas.data.pictures import RowPictures
 from invnas.errors import BadInput, MissingExtra, nearest
 
 _IMAGE_COLUMNS = ("img", "image")

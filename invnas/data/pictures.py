@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import io
-import os
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,7 +17,6 @@ from invnas.errors import BadInput, shown
 
 _MODES = {1: "L", 3: "RGB"}
 _GREY = ("1", "L", "LA", "La", "I", "F")
-_BLOCK = 256  # images decoded by a thread at a time
 _TYPE_MAX = 65_535  # white of 16 bits
 _LOOKED_AT = 5_000  # headers read to see whether a set holds numbers without a white of their own
 
@@ -116,7 +114,7 @@ def decode(pictures: Pictures, index: int, channels: int | None) -> Image.Image:
     Raises:
         BadInput: The image cannot be read.
     """
-    image = _opened(pictures, index)
+    image = opened(pictures, index)
     if _is_deep(image):
         return _deep(image, pictures, index)
     if image.mode == "P" and "transparency" in image.info:
@@ -133,7 +131,7 @@ def decoded_bytes(pictures: Pictures, index: int, channels: int, size: tuple[int
     Raises:
         BadInput: The image cannot be read.
     """
-    image = _opened(pictures, index, load=False)
+    image = opened(pictures, index, load=False)
     width, height = size or image.size
     return width * height * (4 if _is_deep(image) else channels)
 
@@ -143,7 +141,12 @@ def channels_of(pictures: Pictures, index: int) -> int:
     return 3 if decode(pictures, index, None).mode == "RGB" else 1
 
 
-def _opened(pictures: Pictures, index: int, load: bool = True) -> Image.Image:
+def opened(pictures: Pictures, index: int, load: bool = True) -> Image.Image:
+    """Return an image as it lies in its file, turned upright; without `load` its header alone.
+
+    Raises:
+        BadInput: The image cannot be read.
+    """
     encoded = pictures.encoded(index)
     try:
         with warnings.catch_warnings():
@@ -213,7 +216,7 @@ def span_of(pictures: Pictures) -> Span | None:
         return None
     low, high = np.inf, -np.inf
     for index in range(len(pictures)):
-        image = _opened(pictures, index)
+        image = opened(pictures, index)
         if _is_deep(image) and _type_span(image) is None:
             pixels = _finite(image, pictures, index)
             low, high = min(low, float(pixels.min())), max(high, float(pixels.max()))
@@ -222,54 +225,10 @@ def span_of(pictures: Pictures) -> Span | None:
 
 def _has_no_white(pictures: Pictures, index: int) -> bool:
     try:
-        image = _opened(pictures, index, load=False)
+        image = opened(pictures, index, load=False)
     except BadInput:  # told when it is its turn
         return False
     return _is_deep(image) and _type_span(image) is None
-
-
-def decode_all(pictures: Pictures, channels: int | None) -> torch.Tensor:
-    """Decode all images into one tensor, with a pool of threads (Pillow lets go of the interpreter).
-
-    Args:
-        pictures: At least one image.
-        channels: See `decode`.
-
-    Returns:
-        (N, C, H, W) in channels_last memory, uint8, or float in 0..1 where an image has more than 8 bits.
-
-    Raises:
-        BadInput: An image cannot be read, or differs from the first in size or channels.
-    """
-    first = decode(pictures, 0, channels)
-    depth = channels or (3 if first.mode == "RGB" else 1)
-    shape = (first.height, first.width, depth)
-    pixels = np.empty((len(pictures), *shape), np.float32 if first.mode == "F" else np.uint8)
-
-    def block(start: int) -> None:
-        for index in range(start, min(start + _BLOCK, len(pictures))):
-            image = decode(pictures, index, channels)
-            found = (image.height, image.width, channels or (3 if image.mode == "RGB" else 1))
-            if found != shape:
-                raise BadInput(_difference(pictures, index, found, shape))
-            array = to_array(image, depth)
-            if array.dtype != np.uint8 and pixels.dtype == np.uint8:
-                raise _Deeper
-            pixels[index] = array if pixels.dtype == array.dtype else array / np.float32(255)
-
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        try:
-            for _ in pool.map(block, range(0, len(pictures), _BLOCK)):
-                pass
-        except _Deeper:
-            pixels = np.empty(pixels.shape, np.float32)
-            for _ in pool.map(block, range(0, len(pictures), _BLOCK)):
-                pass
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
-
-
-class _Deeper(Exception):
-    """An image has more than the 8 bits that were set aside for all."""
 
 
 def to_array(image: Image.Image, channels: int) -> np.ndarray:
@@ -279,6 +238,22 @@ def to_array(image: Image.Image, channels: int) -> np.ndarray:
     mode = _MODES[channels]
     array = np.asarray(image if image.mode == mode else image.convert(mode))
     return array if array.ndim == 3 else array[:, :, None]
+
+
+def content_of(pictures: Pictures, index: int) -> bytes:
+    """Return the encoded bytes of an image that was not opened elsewhere.
+
+    Raises:
+        BadInput: The file cannot be read.
+    """
+    encoded = pictures.encoded(index)
+    if isinstance(encoded, bytes):
+        return encoded
+    assert isinstance(encoded, str)
+    try:
+        return Path(encoded).read_bytes()
+    except OSError as error:
+        raise BadInput(f"{pictures.place(index)} cannot be read: {error.strerror}") from None
 
 
 def stacked(arrays: Sequence[np.ndarray]) -> torch.Tensor:
@@ -292,16 +267,3 @@ def check_channels(channels: object, may_be_none: bool) -> None:
     """Raise BadInput unless the argument is 1 or 3, or None where that is allowed."""
     if channels not in ((None, 1, 3) if may_be_none else (1, 3)):
         raise BadInput(f"`channels` must be 1 (grey) or 3 (colour), but got {shown(channels)}")
-
-
-def _difference(pictures: Pictures, index: int, shape: tuple[int, ...], first: tuple[int, ...]) -> str:
-    height, width, channels = shape
-    if channels != first[2]:
-        return (
-            f"all images must have equally many channels, but {pictures.place(index)} has {channels}"
-            f" and {pictures.place(0)} has {first[2]}: set `channels` to 1 or 3 to convert them"
-        )
-    return (
-        f"all images must have one size, but {pictures.place(index)} is {width}x{height}"
-        f" and {pictures.place(0)} is {first[1]}x{first[0]}"
-    )

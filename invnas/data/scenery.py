@@ -17,7 +17,7 @@ VISIBLE = 30
 
 _SOLID = 128  # from this opacity on, a pixel is the object's
 _SHARPEN, _FOOT = 3, 70  # how the soft edge of an enlarged object is made narrow
-_HEIGHT = (22, 50)  # of an object, percent of the side of the scene
+_HEIGHT = (30, 60)  # of an object, percent of the side of the scene
 _WIDTH = (75, 125)  # of an object, percent of its height
 _CONTRAST = (40, 130)  # of an object and what it lies on, in grey levels of each channel
 _BELOW, _ABOVE = (4, 9), (0, 2)  # pieces of clutter under and among the objects, from and to

@@ -169,6 +169,11 @@ class ScenePairs:
     def __len__(self) -> int:
         return len(self.scenes)
 
+    @property
+    def span(self) -> None:
+        """None: scenes are of bytes."""
+        return None
+
     def opened(self, index: int) -> tuple[Image.Image, Image.Image]:
         """Return the picture and the map of a scene."""
         scene = self.scenes[index]

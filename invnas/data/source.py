@@ -20,13 +20,9 @@ from invnas.rules import CLASSES, LARGEST, image
 
 _SCALE = ("mean", "std")
 _MODULES = {
-    "Cifar": "cifar",
-    "Digits": "digits",
-    "HardDigits": "digits",
-    "HuggingFace": "hugging_face",
-    "ImageFolder": "folder",
-    "Scenes": "scenes",
-}
+    "Cifar": "cifar", "Digits": "digits", "HardDigits": "digits", "HuggingFace": "hugging_face",
+    "ImageFolder": "folder", "MaskFolder": "mask_folder", "Scenes": "scenes",
+}  # fmt: skip
 _BUILT_IN = tuple(f"invnas.data.{name}" for name in _MODULES)
 
 

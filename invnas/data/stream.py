@@ -21,9 +21,8 @@ from invnas.data.joined import JoinedPictures
 from invnas.data.keeping import Caching, Kept
 from invnas.data.loader import batches_of
 from invnas.data.normalisation import Normalisation
-from invnas.data.pictures import Pictures, decode, decoded_bytes, stacked, to_array
+from invnas.data.pictures import Pictures, content_of, decode, decoded_bytes, stacked, to_array
 from invnas.data.preparing import prepared
-from invnas.errors import BadInput
 from invnas.preprocessing import Preprocessing
 
 _SAMPLE = 256  # images from which mean and deviation are estimated
@@ -148,7 +147,7 @@ class StreamImages:
         found = hashlib.sha256(repr((len(names), names if step > 1 else None)).encode())
         found.update(np.ascontiguousarray(self.labels, np.int64).tobytes())
         for index in self.indices[::step]:
-            found.update(hashlib.sha256(_content(self.pictures, int(index))).digest())
+            found.update(hashlib.sha256(content_of(self.pictures, int(index))).digest())
         return found.hexdigest()[:16]
 
     def targets(self, indices: np.ndarray) -> torch.Tensor:
@@ -175,14 +174,3 @@ class StreamImages:
         """Return a loader of (B, C, size, size) float channels_last and (B,) int64 labels."""
         labels = self.labels if training and loading.balanced else None
         return batches_of(self, loading, training, labels)
-
-
-def _content(pictures: Pictures, index: int) -> bytes:
-    encoded = pictures.encoded(index)
-    if isinstance(encoded, bytes):
-        return encoded
-    assert isinstance(encoded, str)
-    try:
-        return Path(encoded).read_bytes()
-    except OSError as error:
-        raise BadInput(f"{pictures.place(index)} cannot be read: {error.strerror}") from None

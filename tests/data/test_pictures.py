@@ -11,8 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
+from invnas.data.decoding import decode_all
 from invnas.data.folder import ImageFolder
-from invnas.data.pictures import FilePictures, RowPictures, decode, decode_all, span_of, to_array
+from invnas.data.pictures import FilePictures, RowPictures, decode, span_of, to_array
 from invnas.errors import BadInput
 
 RAMP = np.linspace(0, 1, 256)[None].repeat(4, 0)  # 4 x 256, black to white
