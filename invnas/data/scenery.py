@@ -136,7 +136,7 @@ def _paste(
     solid = part[:, :, 0] >= _SOLID
     under = canvas[rows, columns]
     middle = under[solid].sum(0) // max(int(solid.sum()), 1)
-    step = rng.integers(_CONTRAST[0], _CONTRAST[1] + 1, canvas.shape[2]) * (2 * rng.integers(0, 2, canvas.shape[2]) - 1)
+    step = rng.integers(_CONTRAST[0], _CONTRAST[1] + 1, canvas.shape[2]) * (2 * int(rng.integers(0, 2)) - 1)
     colour = middle + step
     colour = np.clip(np.where((colour < 0) | (colour > 255), middle - step, colour), 0, 255)
     canvas[rows, columns] = (under * (255 - part) + colour * tone // 255 * part + 127) // 255
