@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from invnas.architecture import Architecture
     from invnas.blocks import BasicBlock, Bottleneck, InvertedResidual, PointwiseBlock
     from invnas.commands import confirm_front, resume_search, run_search
+    from invnas.dense import ConvolutionFPN, DenseNet, InvolutionFPN, SemanticFPN
     from invnas.experiment import DataSource, Experiment, Recipe
     from invnas.export import load_model
     from invnas.hybrid import DeepStem, HybridNet, PlainStem, Stage
@@ -39,6 +40,7 @@ _PUBLIC = {
     "Architecture": "architecture",
     **dict.fromkeys(("BasicBlock", "Bottleneck", "InvertedResidual", "PointwiseBlock"), "blocks"),
     **dict.fromkeys(("DeepStem", "HybridNet", "PlainStem", "Stage"), "hybrid"),
+    **dict.fromkeys(("ConvolutionFPN", "DenseNet", "InvolutionFPN", "SemanticFPN"), "dense"),
     **dict.fromkeys(("Convolution", "DepthwiseConvolution", "Involution", "LocalAttention"), "operators"),
     "Preprocessing": "preprocessing",
     "Space": "space",
@@ -61,14 +63,17 @@ __all__ = [
     "Bottleneck",
     "Choice",
     "Convolution",
+    "ConvolutionFPN",
     "Cost",
     "DataSource",
     "DeepStem",
+    "DenseNet",
     "DepthwiseConvolution",
     "Experiment",
     "HybridNet",
     "InvertedResidual",
     "Involution",
+    "InvolutionFPN",
     "Latency",
     "LocalAttention",
     "Measurement",
@@ -78,6 +83,7 @@ __all__ = [
     "Recipe",
     "Repeat",
     "Run",
+    "SemanticFPN",
     "Space",
     "Stage",
     "Trial",

@@ -15,6 +15,7 @@ from typing import Any
 
 from invnas.blocks import BLOCKS, BasicBlock, Block, Bottleneck
 from invnas.choice import children
+from invnas.dense import DENSE_HEADS, NECKS, DenseNet
 from invnas.errors import BadInput, InvalidArchitecture, shown
 from invnas.hybrid import DeepStem, HybridNet, PlainStem, Stage, Stem
 from invnas.operators import INVOLUTIONS, OPERATORS, Convolution, Involution, Kind, LocalAttention, Operator, kind_of
@@ -43,7 +44,8 @@ __all__ = [
 
 #: The values invnas ships, by the name that stands under "type" in JSON.
 SHIPPED: Mapping[str, type] = {
-    kind.__name__: kind for kind in (*OPERATORS, *BLOCKS, Stage, PlainStem, DeepStem, HybridNet)
+    kind.__name__: kind
+    for kind in (*OPERATORS, *BLOCKS, Stage, PlainStem, DeepStem, HybridNet, *NECKS, *DENSE_HEADS, DenseNet)
 }
 
 
@@ -52,7 +54,7 @@ class Architecture:
     """One point of a space: a network value without choices.
 
     Attributes:
-        network: HybridNet or the user's own frozen dataclass.
+        network: HybridNet, DenseNet or the user's own frozen dataclass.
 
     >>> block = Bottleneck(Involution(3, group_channels=8, reduction_ratio=2), expansion=2)
     >>> one = Architecture(HybridNet(PlainStem(16, 3, 1, False), (Stage(16, (block,)),)))
@@ -87,7 +89,7 @@ class Architecture:
     @cached_property
     def problem(self) -> str | None:
         """The first rule that is broken, or None."""
-        return next(iter([*fits(self.network, "network", (HybridNet,))] or problems_of(self.network)), None)
+        return next(iter([*fits(self.network, "network", (HybridNet, DenseNet))] or problems_of(self.network)), None)
 
     def check(self) -> None:
         """Raise InvalidArchitecture with the first rule that is broken."""
@@ -138,5 +140,7 @@ def _operators(value: Any, path: str) -> Iterator[tuple[str, Any]]:
     block = alone and ".blocks." in path and path.rpartition(".")[2].isdigit()
     if isinstance(value, OPERATORS) or ((path.endswith("spatial") or block) and is_dataclass(value)):
         yield path, value
+    if isinstance(value, NECKS):
+        yield f"{path}.spatial", value.spatial
     for name, part in children(value):
         yield from _operators(part, f"{path}.{name}" if path else name)

@@ -22,6 +22,7 @@ from invnas.hybrid import HybridNet, Stage
 from invnas.measurement import CONVENTIONS, Cost, Segment
 from invnas.meter import Price, metered
 from invnas.nn.blocks import Piece, operator, pieces
+from invnas.nn.dense import Decoder, check_size, layers, levels_of, neck, parted
 from invnas.nn.network import Part, build
 from invnas.nn.skeleton import Shape, running, skeleton
 from invnas.operators import OPERATORS
@@ -71,11 +72,9 @@ def _check_own(part: Piece, shape: Shape, name: str) -> None:
         )
 
 
-def _price_built(
-    make: Callable[[], nn.Module], name: str, *shapes: Shape, convention: str = "macs", head: bool = False
-) -> Price:
+def _price_built(make: Callable[[], nn.Module], name: str, *shapes: Shape, **how: Any) -> Price:
     with running(name, shapes[0] if len(shapes) == 1 else shapes):
-        return metered(skeleton(make), *shapes, convention=convention, head=head)
+        return metered(skeleton(make), *shapes, **how)
 
 
 @lru_cache(maxsize=10_000)
@@ -143,6 +142,36 @@ def _price_head(head: Head, maps: tuple[FeatureMap, ...], shapes: Any, input_sha
 
 
 @lru_cache(maxsize=10_000)
+def _price_neck(value: Any, maps: tuple[FeatureMap, ...], shapes: Any, convention: str) -> Price:
+    return _price_built(lambda: neck(value, maps), type(value).__name__, *shapes, convention=convention, several=True)
+
+
+@lru_cache(maxsize=10_000)
+def _price_layers(
+    head: Decoder, levels: tuple[FeatureMap, ...], shapes: Any, input_shape: Shape, convention: str
+) -> Price:
+    make = lambda: layers(head.layers, levels, input_shape, **head.given)  # noqa: E731
+    price = _price_built(make, type(head.layers).__name__, *shapes, convention=convention, size=input_shape[1:])
+    check_output(head, input_shape, price.shape)
+    return price
+
+
+def _price_ends(
+    head: Head, maps: tuple[FeatureMap, ...], shapes: Any, input_shape: Shape, convention: str
+) -> list[tuple[str, Price]]:
+    """Return the price of a head, after that of a neck where there is one."""
+    if not isinstance(head, Decoder):
+        return [("head", _price_head(head, maps, shapes, input_shape, convention))]
+    check_size(maps, input_shape)
+    if head.neck is None:
+        return [("head", _price_layers(head, maps, shapes, input_shape, convention))]
+    before = _price_neck(head.neck, maps, shapes, convention)
+    after = _price_layers(head, levels_of(head.neck, maps), before.shape, input_shape, convention)
+    # The maps that the neck has taken are alive until the network has its output.
+    return [("neck", before), ("head", after._replace(peak=after.peak + sum(map(_bytes, shapes))))]
+
+
+@lru_cache(maxsize=10_000)
 def _price_whole(architecture: Architecture, input_shape: Shape, head: Head) -> Price:
     name = type(architecture.network).__name__
     price = _price_built(lambda: build(architecture, input_shape, head), name, input_shape)
@@ -150,7 +179,7 @@ def _price_whole(architecture: Architecture, input_shape: Shape, head: Head) -> 
     return price
 
 
-def _prices(network: HybridNet, input_shape: Shape, head: Head, convention: str) -> list[Price]:
+def _prices(network: HybridNet, input_shape: Shape, head: Head, convention: str) -> list[tuple[str, Price]]:
     """Return the prices of the stem, each stage and the head; maps the head waits for are part of the peaks."""
     stretches = [_price_stem(network.stem, input_shape, convention)]
     for stage in network.stages:
@@ -162,45 +191,48 @@ def _prices(network: HybridNet, input_shape: Shape, head: Head, convention: str)
     wanted = head.wanted(maps)
     prices, waiting, entering = [], 0, 0
     for i, (macs, parameters, first, rest, shape, _) in enumerate(stretches):
-        prices.append(Price(macs, parameters, waiting + max(first, entering + rest), shape))
+        price = Price(macs, parameters, waiting + max(first, entering + rest), shape)
+        prices.append((f"stage {i}" if i else "stem", price))
         waiting += entering
         entering = _bytes(shape) if i in wanted else 0
-    last = _price_head(
-        head, tuple(maps[i] for i in wanted), tuple(stretches[i].shape for i in wanted), input_shape, convention
-    )
-    return [*prices, last]
+    shapes = tuple(stretches[i].shape for i in wanted)
+    return [*prices, *_price_ends(head, tuple(maps[i] for i in wanted), shapes, input_shape, convention)]
 
 
 def segments(
     architecture: Architecture, input_shape: Shape, head: Head | int, convention: str = "macs"
 ) -> tuple[Segment, ...]:
     """Return what the stem, each stage and the head cost; arguments and errors are those of `cost`."""
-    names, prices = _named_prices(architecture, input_shape, head, convention)
     return tuple(
-        Segment(name, Cost.counted(price.macs, price.parameters, price.peak), price.shape)
-        for name, price in zip(names, prices, strict=True)
+        # Of a pyramid the shape of the finest level stands for all.
+        Segment(name, Cost.counted(price.macs, price.parameters, price.peak), _first(price.shape))
+        for name, price in _named_prices(architecture, input_shape, head, convention)
     )
+
+
+def _first(shape: Any) -> tuple[int, ...]:
+    found: tuple[int, ...] = shape[0] if isinstance(shape[0], tuple) else shape
+    return found
 
 
 def _named_prices(
     architecture: Architecture, input_shape: Shape, head: Head | int, convention: str
-) -> tuple[list[str], list[Price]]:
+) -> list[tuple[str, Price]]:
     if convention not in CONVENTIONS:
         raise BadInput(f"unknown convention '{convention}'; {nearest(convention, CONVENTIONS)}")
     architecture.check()
-    network, head = architecture.network, as_head(head)
+    network, head = parted(architecture.network, as_head(head))
     for problem in image(input_shape):
         raise BadInput(problem)
     shape = tuple(input_shape)
     if isinstance(network, HybridNet):
-        names = ["stem", *(f"stage {s + 1}" for s in range(len(network.stages))), "head"]
-        return names, _prices(network, shape, head, convention)  # type: ignore[arg-type]
+        return _prices(network, shape, head, convention)  # type: ignore[arg-type]
     if convention != "macs":
         raise BadInput(
             f"the convention '{convention}' leaves out the final linear layer of a HybridNet, but the network is "
             f"{type(network).__name__}; nearest: 'macs'"
         )
-    return ["network"], [_price_whole(architecture, shape, head)]
+    return [("network", _price_whole(architecture, shape, head))]
 
 
 def cost(architecture: Architecture, input_shape: Shape, head: Head | int, convention: str = "macs") -> Cost:
@@ -217,7 +249,7 @@ def cost(architecture: Architecture, input_shape: Shape, head: Head | int, conve
         UnpricedOperator: If it runs an operator without a formula, named in the text.
         BadInput: If there is no such image or number of classes, or the convention is unknown or not for this network.
     """
-    _, prices = _named_prices(architecture, input_shape, head, convention)
+    prices = [price for _, price in _named_prices(architecture, input_shape, head, convention)]
     return Cost.counted(
         sum(price.macs for price in prices),
         sum(price.parameters for price in prices),
@@ -232,5 +264,5 @@ def pricer(input_shape: Shape, head: Head | int) -> Callable[[Architecture], Cos
 
 def forget() -> None:
     """Forget every price, as a new process does."""
-    for known in (price_part, _shipped, _price_step, _price_head, _price_whole):
+    for known in (price_part, _shipped, _price_step, _price_head, _price_neck, _price_layers, _price_whole):
         known.cache_clear()

@@ -28,6 +28,11 @@ CONVENTIONS: Mapping[str, str] = {
         "additions), kernel generation and the local multiply-add of involution, 2 per element of a batch norm, 1 per "
         "output of a ReLU, 1 per input of a pooling; the final linear layer and additions of maps are not counted"
     ),
+    "published-segmentation": (
+        "FLOPs are those of the involution paper's table of segmentation for one image: as by `published`, but of the "
+        "batch norms only those of kernel generators and after the involution of a stem (its counter passed over "
+        "synchronised ones), and 1 per output of a doubling in the head"
+    ),
 }
 
 

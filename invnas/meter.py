@@ -9,7 +9,7 @@ is refused by name, never counted as zero.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -18,8 +18,10 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
+from torch.utils.hooks import RemovableHandle
 
 from invnas.errors import InvalidArchitecture, UnpricedOperator
+from invnas.nn.layers import Doubling
 from invnas.products import Products, memory
 
 _FREE = frozenset(
@@ -54,7 +56,7 @@ _FORMULAS: Mapping[Any, Callable[..., int]] = {
 # Norms that torch writes with operators whose products would count.
 _WRITTEN_NORMS = frozenset({torch.rms_norm, torch.nn.functional.rms_norm})
 
-# Operators that the convention "published" counts, per element that enters; a global average pool runs as `mean`.
+# Operators that the published conventions count, per element that enters; a global average pool runs as `mean`.
 _PUBLISHED = {
     **dict.fromkeys(_NORMS, 2),
     **dict.fromkeys(("relu", "relu_"), 1),
@@ -62,7 +64,7 @@ _PUBLISHED = {
     **dict.fromkeys(("max_pool2d", "max_pool2d_with_indices"), 1),
 }
 
-# The linear layer of a head is left out by the convention "published".
+# The linear layer of a classifier is left out by the published conventions.
 _LINEAR = frozenset({"addmm", "mm"})
 
 
@@ -73,17 +75,23 @@ class Price(NamedTuple):
         macs: Multiply-adds, as the convention counts them.
         parameters: Trainable numbers.
         peak: Bytes of feature maps alive at once, with those that enter, float32.
-        shape: What leaves, without the batch.
+        shape: What leaves, without the batch; of each map, where several leave.
     """
 
     macs: int
     parameters: int
     peak: int
-    shape: tuple[int, ...]
+    shape: Any
 
 
 def metered(
-    module: nn.Module, *shapes: Sequence[int], convention: str = "macs", head: bool = False, own: bool = True
+    module: nn.Module,
+    *shapes: Sequence[int],
+    convention: str = "macs",
+    head: bool = False,
+    own: bool = True,
+    several: bool = False,
+    **given: Any,
 ) -> Price:
     """Return the price of a module on the meta device, called with one map of each shape.
 
@@ -91,8 +99,10 @@ def metered(
         module: On the meta device, in eval mode.
         shapes: (channels, height, width) of each map that enters.
         convention: What `macs` counts, a key of `CONVENTIONS`.
-        head: Whether it is the head of a network.
+        head: Whether it is the head of a classifier.
         own: Whether a user's code may be in it; less has to be watched when there is none.
+        several: Whether it returns several maps, and not one.
+        given: What else it is called with, by name.
 
     Raises:
         UnpricedOperator: If it runs an operator without a formula, named in the text.
@@ -101,13 +111,18 @@ def metered(
     meter = _Meter(module, convention, head)
     with torch.no_grad(), meter, _Norms(meter) if own else nullcontext():
         maps = [torch.empty((1, *shape), device="meta") for shape in shapes]
-        output = module(*maps)
-    if not isinstance(output, torch.Tensor):
-        raise InvalidArchitecture(
-            f"{type(module).__name__} must return one tensor, but returned {type(output).__name__}"
-        )
+        output = module(*maps, **given)
     parameters = sum(parameter.numel() for parameter in module.parameters())
-    return Price(meter.macs, parameters, meter.peak, tuple(output.shape[1:]))
+    return Price(meter.macs, parameters, meter.peak, _shape_of(output, several, type(module).__name__))
+
+
+def _shape_of(output: Any, several: bool, name: str) -> Any:
+    if several and isinstance(output, list | tuple) and all(isinstance(one, torch.Tensor) for one in output):
+        return tuple(tuple(one.shape[1:]) for one in output)
+    if several or not isinstance(output, torch.Tensor):
+        wanted = "a list of tensors" if several else "one tensor"
+        raise InvalidArchitecture(f"{name} must return {wanted}, but returned {type(output).__name__}")
+    return tuple(output.shape[1:])
 
 
 class _Norms(TorchFunctionMode):
@@ -132,8 +147,10 @@ class _Meter(TorchDispatchMode):
 
     def __init__(self, module: nn.Module, convention: str, head: bool) -> None:
         super().__init__()
-        self._published = convention == "published"
+        self._published = convention != "macs"
         self._left_out = _LINEAR if self._published and head else frozenset()
+        self._norms_count = convention != "published-segmentation"
+        self._hooks = [] if self._norms_count else list(self._hooks_for_segmentation(module))
         self.macs = 0
         self.peak = 0
         self.in_norm = False
@@ -162,12 +179,33 @@ class _Meter(TorchDispatchMode):
         summed = self._products.summed(func, args, kwargs or {}, result)
         if packet not in flop_registry and not self.in_norm:
             self.macs += summed
-        if self._published:
+        if self._published and (self._norms_count or not is_norm):
             self.macs += _beyond_macs(packet, args, result)
         for tensor in result if isinstance(result, tuple | list) else (result,):
             if isinstance(tensor, torch.Tensor):
                 self.hold(tensor)
         return result
+
+    def __exit__(self, *raised: Any) -> None:
+        for hook in self._hooks:  # a module is metered more than once
+            hook.remove()
+        super().__exit__(*raised)
+
+    def _hooks_for_segmentation(self, module: nn.Module) -> Iterator[RemovableHandle]:
+        """Count of the norms those that are never synchronised, and an operation for each output of a doubling."""
+
+        def counted(yes: bool) -> Callable[..., None]:
+            return lambda *_: setattr(self, "_norms_count", yes)
+
+        def doubled(_: Any, __: Any, output: torch.Tensor) -> None:
+            self.macs += output.numel()
+
+        for one in module.modules():
+            if getattr(one, "never_synchronised", False):
+                yield one.register_forward_pre_hook(counted(True))
+                yield one.register_forward_hook(counted(False))
+            if isinstance(one, Doubling):
+                yield one.register_forward_hook(doubled)
 
     def hold(self, tensor: torch.Tensor) -> None:
         """Count the memory of a tensor until nobody holds it."""

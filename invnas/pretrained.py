@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from invnas.architecture import Architecture
+from invnas.dense import DenseNet, backbone_of
 from invnas.errors import BadInput
 from invnas.facts import DataFacts
 from invnas.files import replacing
@@ -26,7 +27,7 @@ from invnas.nn.network import Part, parts
 from invnas.plain import to_text
 
 #: A tensor belongs to the part that begins its name.
-_PART = re.compile(r"(stem|head|stages\.\d+\.\d+)\.")
+_PART = re.compile(r"(stem|head\.neck|head\.layers|head|stages\.\d+\.\d+)\.")
 #: Counts batches and nothing else: older checkpoints have none.
 _COUNTER = "num_batches_tracked"
 
@@ -39,14 +40,26 @@ def keys_of(architecture: Architecture, facts: DataFacts, task: str) -> dict[str
     A head is one of its task and of these classes in this order, so of unknown classes it has no equal. A network of
     the user's own is one part (its place is empty), with its head.
     """
-    value = architecture.network
+    value = backbone_of(architecture.network)
     classes = json.dumps([task, facts.class_names]) if facts.class_names else None
     if not isinstance(value, HybridNet):
         return {} if classes is None else {"": f"{to_text(value)} {classes}"}
     (stem,), *stages = parts(value, facts.input_shape[0])
     found = {"stem": _key(stem)}
     found |= {f"stages.{s}.{b}": _key(part) for s, stage in enumerate(stages) for b, part in enumerate(stage)}
+    if isinstance(architecture.network, DenseNet):
+        return found | _keys_of_ends(architecture.network, classes)
     return found if classes is None else {**found, "head": classes}
+
+
+def _keys_of_ends(network: DenseNet, classes: str | None) -> dict[str, str]:
+    # A pyramid depends on the channels of all stages, so on their widths.
+    widths = [stage.width for stage in network.backbone.stages]
+    found = {} if network.neck is None else {"head.neck": f"neck {to_text(network.neck)} {widths}"}
+    if classes is not None:
+        strides = [stage.stride for stage in network.backbone.stages]
+        found["head.layers"] = f"{to_text(network.neck)} {to_text(network.head)} {widths} {strides} {classes}"
+    return found
 
 
 def _key(part: Part) -> str:

@@ -13,6 +13,7 @@ from invnas.class_path import load_class
 from invnas.errors import BadInput, nearest, shown
 from invnas.gate import user_code
 from invnas.objective import COSTS, Objective
+from invnas.rules import CLASSES, whole
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
     from invnas.learner import Learner
 
 #: Tasks that come with invnas: name, and class path.
-TASKS: Mapping[str, str] = {"classification": "invnas.tasks.classification.Classification"}
+TASKS: Mapping[str, str] = {
+    "classification": "invnas.tasks.classification.Classification",
+    "segmentation": "invnas.tasks.segmentation.Segmentation",
+}
 
 
 class Task(Protocol):
@@ -110,6 +114,19 @@ def check_recipe(task: Task, recipe: Recipe, facts: DataFacts) -> None:
                 f"`recipe.{name}` is {shown(getattr(recipe, name), 60)}, but the task {task.name} does not say that it "
                 "follows it: a task that does has a method `check_recipe(recipe, facts)`"
             )
+
+
+def head_of(task: str, input_shape: tuple[int, int, int], classes: int) -> Head:
+    """Return what the networks of a task end in, for images of this shape and so many classes.
+
+    Raises:
+        BadInput: If there is no such task, or no network has so many classes.
+    """
+    from invnas.facts import DataFacts
+
+    for problem in whole("classes", classes, CLASSES):
+        raise BadInput(problem)
+    return load_task(task).head(DataFacts(input_shape, classes))
 
 
 def objectives_of(task: Task) -> tuple[Objective, ...]:

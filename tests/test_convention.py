@@ -132,7 +132,8 @@ def test_segments_sum_to_the_whole_and_name_their_maps(convention: str) -> None:
 
 def test_an_unknown_convention_is_refused_with_the_nearest() -> None:
     with pytest.raises(
-        BadInput, match=r"^unknown convention 'publishd'; nearest: 'published'; valid: macs, published$"
+        BadInput,
+        match=r"^unknown convention 'publishd'; nearest: 'published'; valid: macs, published, published-segmentation$",
     ):
         cost(rednet(26), *IMAGENET, "publishd")
 

@@ -8,16 +8,17 @@ import pytest
 import invnas
 
 FROZEN = """
-    Architecture BasicBlock Bottleneck Choice Convolution Cost DataSource DeepStem DepthwiseConvolution Experiment
-    HybridNet InvertedResidual Involution Latency LocalAttention Measurement PlainStem PointwiseBlock
-    Preprocessing Recipe Repeat Run Space Stage Trial
+    Architecture BasicBlock Bottleneck Choice Convolution ConvolutionFPN Cost DataSource DeepStem DenseNet
+    DepthwiseConvolution Experiment HybridNet InvertedResidual Involution InvolutionFPN Latency LocalAttention
+    Measurement PlainStem PointwiseBlock Preprocessing Recipe Repeat Run SemanticFPN Space Stage Trial
     confirm_front evaluate_model export_model fold load_model onnx_library resume_search retrain
     run_search show_report write_report
 """.split()
 
 DECIDING = """
-    errors choice rules plain architecture zoo shipped space measurement objective task caps frame facts
-    experiment latency.settings latency.cache latency.predictor preprocessing pareto space_check tasks.classification
+    errors choice rules plain dense architecture zoo shipped space measurement objective task caps frame facts
+    experiment latency.settings latency.cache latency.predictor preprocessing pareto space_check
+    tasks.classification tasks.segmentation masks
 """.split()
 
 

@@ -6,8 +6,8 @@ from typing import Literal
 
 from invnas.cli.words import image_shape
 from invnas.errors import BadInput
-from invnas.head import as_head
 from invnas.latency.settings import Latency
+from invnas.task import head_of
 
 
 def profile(
@@ -15,7 +15,8 @@ def profile(
     *,
     input: str | None = None,
     classes: int | None = None,
-    convention: Literal["macs", "published"] = "macs",
+    task: str | None = None,
+    convention: Literal["macs", "published", "published-segmentation"] = "macs",
     latency: bool = False,
     runtime: Literal["torch", "onnxruntime", "executorch", "openvino"] | None = None,
     threads: int | None = None,
@@ -31,7 +32,10 @@ def profile(
             JSON file of an architecture, or the folder of an export.
         input: Channels, height and width of an image; by default those of the export, or else 3x224x224.
         classes: Number of classes; by default those of the export, or else 1000.
-        convention: What MACs count: macs (multiply-adds alone), or published (as the paper of involution counts).
+        task: What the network is for: classification, segmentation, or a class path; by default that of the export, or
+            else classification.
+        convention: What MACs count: macs (multiply-adds alone), published (as the paper of involution counts), or
+            published-segmentation (as its table of segmentation does, without synchronised norms).
         latency: Also measure a forward pass.
         runtime: Who runs it then: torch (by default), onnxruntime, executorch or openvino.
         threads: Threads of a forward pass; by default 1.
@@ -40,8 +44,10 @@ def profile(
         space: Name or Python file of the space that defines your own types, when the network has any.
         json: Print the result as JSON.
     """
-    head = None if classes is None else as_head(classes)
     shape = None if input is None else image_shape(input)
+    if task is not None and classes is None:
+        raise BadInput(f"`task` is '{task}', but how many classes it has is open: give --classes too")
+    head = None if classes is None else head_of(task or "classification", shape or (3, 224, 224), classes)
     given = {"runtime": runtime, "threads": threads, "batch": batch, "on": on}
     asked = {name: value for name, value in given.items() if value is not None}
     if asked and not latency:

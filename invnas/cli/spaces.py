@@ -8,7 +8,7 @@ from pathlib import Path
 
 from invnas.cli.words import Count, image_shape
 from invnas.errors import BadInput
-from invnas.head import as_head
+from invnas.task import head_of
 
 
 def check(
@@ -16,6 +16,7 @@ def check(
     *,
     input: str,
     classes: int = 10,
+    task: str = "classification",
     max_macs: Count | None = None,
     max_parameters: Count | None = None,
     json: bool = False,
@@ -26,6 +27,7 @@ def check(
         file: Name of a space that comes with invnas (see invnas list), or a Python file.
         input: Channels, height and width of an image, such as 3x32x32.
         classes: Number of classes.
+        task: What the networks are for: classification, segmentation, or a class path.
         max_macs: Cap on multiply-adds of one image, such as 30M.
         max_parameters: Cap on parameters, such as 1M.
         json: Print the result as JSON.
@@ -34,7 +36,8 @@ def check(
     from invnas.cli.tables import print_json, print_space_check
     from invnas.commands import space_facts
 
-    found = space_facts(file, image_shape(input), as_head(classes), max_macs, max_parameters)
+    shape = image_shape(input)
+    found = space_facts(file, shape, head_of(task, shape, classes), max_macs, max_parameters)
     if json:
         print_json(found.to_dict())
     else:

@@ -7,6 +7,7 @@ from itertools import groupby
 
 from invnas.architecture import Architecture
 from invnas.cost import cost
+from invnas.dense import DenseNet, backbone_of
 from invnas.errors import BadInput
 from invnas.export.code import code, words
 from invnas.export.description import SPACE, Description
@@ -89,7 +90,7 @@ def _price(architecture: Architecture, shape: tuple[int, int, int], head: Head) 
 
 
 def _layers(architecture: Architecture) -> Iterator[str]:
-    network = architecture.network
+    network = backbone_of(architecture.network)
     if not isinstance(network, HybridNet):
         yield f"`{network}`"
         return
@@ -97,7 +98,12 @@ def _layers(architecture: Architecture) -> Iterator[str]:
     for number, stage in enumerate(network.stages, start=1):  # as the report counts
         for block, same in groupby(stage.blocks):
             yield f"stage {number} (width {stage.width}, stride {stage.stride}): {len(list(same))} x `{block}`"
-    yield "global average pool and a linear layer"
+    if not isinstance(architecture.network, DenseNet):
+        yield "global average pool and a linear layer"
+        return
+    if architecture.network.neck is not None:
+        yield f"neck: `{architecture.network.neck}`"
+    yield f"head: `{architecture.network.head}`"
 
 
 def _input(known: Used) -> Iterator[str]:

@@ -15,7 +15,8 @@ import numpy as np
 
 from invnas.architecture import Architecture
 from invnas.blocks import BLOCKS
-from invnas.cost import cost, price_part
+from invnas.cost import cost, price_part, segments
+from invnas.dense import DenseNet, backbone_of
 from invnas.head import Head, as_head
 from invnas.hybrid import DeepStem, HybridNet, PlainStem
 from invnas.nn.blocks import Piece, pieces
@@ -41,7 +42,7 @@ def tabulator(input_shape: tuple[int, int, int], head: Head | int) -> Callable[[
     ends = as_head(head)
 
     def table(architecture: Architecture) -> np.ndarray:
-        network = architecture.network
+        network = backbone_of(architecture.network)
         found = _zeros(network=1.0)
         if not isinstance(network, HybridNet):
             whole = cost(architecture, input_shape, ends)
@@ -52,9 +53,18 @@ def tabulator(input_shape: tuple[int, int, int], head: Head | int) -> Callable[[
             for part in group:
                 rows, shape = _of_part(part, shape)
                 found = found + rows
-        return found
+        return found + _beyond(architecture, input_shape, ends)
 
     return table
+
+
+def _beyond(architecture: Architecture, input_shape: tuple[int, int, int], head: Head) -> np.ndarray:
+    """Return the table of the neck and the head of a network for dense prediction."""
+    if not isinstance(architecture.network, DenseNet):
+        return _zeros()
+    prices = [one.cost for one in segments(architecture, input_shape, head) if one.name in ("neck", "head")]
+    macs, weights = (float(sum(one[name] for one in prices)) for name in ("macs", "parameters"))
+    return _zeros(other_macs=macs, map_bytes=max(one.activation_bytes for one in prices), weight_bytes=4 * weights)
 
 
 def _zeros(**values: float) -> np.ndarray:

@@ -14,8 +14,8 @@ from invnas.errors import InvalidArchitecture
 from invnas.gate import user_code
 from invnas.hybrid import DeepStem, PlainStem
 from invnas.nn.involution import Involution2d, LocalAttention2d
-from invnas.nn.layers import SqueezeExcite, activation, conv, conv_norm_relu, norm
-from invnas.operators import Convolution, DepthwiseConvolution, Involution, LocalAttention
+from invnas.nn.layers import SqueezeExcite, activation, conv, conv_norm_relu, norm, plain_norm
+from invnas.operators import Convolution, DepthwiseConvolution, Involution, LocalAttention, kind_of
 
 
 def operator(value: Any, channels: int, stride: int = 1) -> nn.Module:
@@ -47,7 +47,8 @@ def stem(value: Any, in_channels: int) -> nn.Module:
             layers = [conv_norm_relu(in_channels, value.width, value.kernel_size, value.stride)]
         case DeepStem():
             half = value.width // 2
-            middle = nn.Sequential(operator(value.spatial, half), norm(half), nn.ReLU(inplace=True))
+            after = plain_norm(half) if kind_of(value.spatial) == "involution" else norm(half)
+            middle = nn.Sequential(operator(value.spatial, half), after, nn.ReLU(inplace=True))
             layers = [conv_norm_relu(in_channels, half, 3, value.stride), middle, conv_norm_relu(half, value.width, 3)]
         case _:
             return own(value, "stem", in_channels=in_channels)

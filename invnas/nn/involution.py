@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from invnas.errors import BadInput
-from invnas.nn.layers import norm
+from invnas.nn.layers import plain_norm
 from invnas.operators import Involution, LocalAttention
 from invnas.ops.geometry import same_padding
 from invnas.ops.involution import involution2d, window_products
@@ -61,7 +61,7 @@ class Involution2d(nn.Module):
         else:
             hidden = channels // reduction_ratio
             self.reduce = nn.Conv2d(channels, hidden, patch_size, padding=patch_size // 2, bias=False)
-            self.norm, self.relu = norm(hidden), nn.ReLU(inplace=True)
+            self.norm, self.relu = plain_norm(hidden), nn.ReLU(inplace=True)
             self.span = nn.Conv2d(hidden, spanned, 1)
         self.linear = reduction_ratio is None
         for layer in (self.span,) if self.linear else (self.reduce, self.span):

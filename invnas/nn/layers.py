@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -25,6 +27,26 @@ def norm(channels: int, zero: bool = False) -> nn.BatchNorm2d:
     if zero:
         nn.init.zeros_(layer.weight)
     return layer
+
+
+def plain_norm(channels: int) -> nn.BatchNorm2d:
+    """Return a batch norm that published networks never synchronise: their FLOPs of segmentation count it."""
+    layer = norm(channels)
+    layer.never_synchronised = True  # type: ignore[assignment]
+    return layer
+
+
+class Doubling(nn.Module):
+    """Bilinear scaling to twice the size, or to a size that is close to it.
+
+    Shapes:
+        (B, C, H, W) -> (B, C, 2 H, 2 W), or (B, C, *size).
+    """
+
+    def forward(self, x: torch.Tensor, size: Any = None) -> torch.Tensor:
+        """Return the larger map."""
+        to = (2 * x.shape[2], 2 * x.shape[3]) if size is None else size
+        return F.interpolate(x, size=to, mode="bilinear", align_corners=False)
 
 
 def conv_norm_relu(

@@ -16,6 +16,7 @@ from invnas.errors import BadInput, InvalidArchitecture
 from invnas.head import FeatureMap, Head, as_head
 from invnas.hybrid import DeepStem, HybridNet, PlainStem, Stage
 from invnas.nn.blocks import block, own, stem
+from invnas.nn.dense import parted
 from invnas.nn.skeleton import Shape, shape_after
 from invnas.rules import image
 
@@ -113,7 +114,7 @@ def feature_maps(network: HybridNet, input_shape: Shape) -> tuple[FeatureMap, ..
 
 
 class Network(nn.Module):
-    """The network of a HybridNet: stem, stages, head.
+    """The network of a HybridNet, or of the backbone of a DenseNet: stem, stages, head.
 
     Args:
         network: What to build.
@@ -143,8 +144,10 @@ class Network(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return what the head makes of the maps of images."""
+        # What is scaled to the size of an image has to know it: a map does not say how many pixels were rounded up.
+        size = {"size": x.shape[2:]} if getattr(self.head, "takes_size", False) else {}
         maps = self._maps(x, self._wanted)
-        output: torch.Tensor = self.head(*(maps[i] for i in self._wanted))
+        output: torch.Tensor = self.head(*(maps[i] for i in self._wanted), **size)
         return output
 
     def _maps(self, x: torch.Tensor, wanted: Collection[int]) -> dict[int, torch.Tensor]:
@@ -172,7 +175,7 @@ def build(architecture: Architecture, input_shape: Shape, head: Head | int) -> n
     architecture.check()
     for problem in image(input_shape):
         raise BadInput(problem)
-    value, head = architecture.network, as_head(head)
+    value, head = parted(architecture.network, as_head(head))
     if isinstance(value, HybridNet):
         module: nn.Module = Network(value, input_shape, head)
     else:

@@ -15,6 +15,7 @@ from typing import Any
 from invnas.architecture import Architecture
 from invnas.blocks import BLOCKS, BasicBlock, Bottleneck, InvertedResidual, PointwiseBlock
 from invnas.choice import children
+from invnas.dense import NECKS, DenseNet, backbone_of
 from invnas.hybrid import DeepStem, HybridNet, PlainStem, Stage
 from invnas.operators import Convolution, DepthwiseConvolution, Involution, LocalAttention, kind_of
 from invnas.report.units import LOOKS, SOFT
@@ -65,7 +66,7 @@ def block_label(block: Any) -> str:
 
 def summary(architecture: Architecture) -> list[str]:
     """Return a few short lines that say what a network is: one per stem and stage."""
-    network = architecture.network
+    network = backbone_of(architecture.network)
     if not isinstance(network, HybridNet):
         labels = [operator_label(operator) for _, operator in architecture.operators]
         return [operator_label(network), *([_runs(labels)] if labels else [])]
@@ -73,15 +74,17 @@ def summary(architecture: Architecture) -> list[str]:
     for i, stage in enumerate(network.stages):
         labels = [block_label(block) for block in stage.blocks]
         lines.append(f"stage {i + 1}: {_size(stage)}, {_runs(labels) or 'no block'}")
+    if isinstance(architecture.network, DenseNet):
+        lines += [f"{name}: {_size(part)}, {_dense_label(part)}" for name, part in _ends(architecture.network)]
     return lines
 
 
 def drawing_of(architecture: Architecture) -> str:
     """Return one `<svg>` element, which is also a complete SVG file; all text in it is escaped."""
     canvas = _Canvas()
-    network = architecture.network
+    network = backbone_of(architecture.network)
     if isinstance(network, HybridNet):
-        _network(canvas, network)
+        _network(canvas, network, architecture.network)
     else:
         _generic(canvas, "", network, 0)
     return canvas.svg(f"Drawing of architecture {architecture.fingerprint}")
@@ -144,7 +147,7 @@ class _Canvas:
         )
 
 
-def _network(canvas: _Canvas, network: HybridNet) -> None:
+def _network(canvas: _Canvas, network: HybridNet, whole: HybridNet | DenseNet) -> None:
     _plain(canvas, "image")
     _arrow(canvas)
     frame = _Frame(canvas, "stem", _size(network.stem))
@@ -155,8 +158,30 @@ def _network(canvas: _Canvas, network: HybridNet) -> None:
         _arrow(canvas)
         _stage(canvas, f"stage {i + 1}", stage, channels)
         channels = stage.width
-    _arrow(canvas)
-    _plain(canvas, "global average pool → linear")
+    if not isinstance(whole, DenseNet):
+        _arrow(canvas)
+        _plain(canvas, "global average pool → linear")
+        return
+    for name, part in _ends(whole):
+        _arrow(canvas)
+        frame = _Frame(canvas, name, _size(part))
+        canvas.row(_INSET, WIDTH - 2 * _INSET, [(_dense_label(part), _colour(getattr(part, "spatial", part)))])
+        frame.close()
+
+
+def _ends(network: DenseNet) -> list[tuple[str, Any]]:
+    """Return the neck, where there is one, and the head."""
+    return [(name, part) for name, part in (("neck", network.neck), ("head", network.head)) if part is not None]
+
+
+def _dense_label(part: Any) -> str:
+    """Return what a neck or head is: of a pyramid the operator on its levels."""
+    name = type(part).__name__
+    if not isinstance(part, NECKS):
+        return name
+    taken = "all" if part.levels is None else f"{part.levels}"
+    extra = f" + {part.extra_levels}" if part.extra_levels else ""
+    return f"FPN of {taken}{extra} levels: {operator_label(part.spatial)}"
 
 
 def _stage(canvas: _Canvas, name: str, stage: Stage, channels: int) -> None:
