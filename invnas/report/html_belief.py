@@ -8,7 +8,7 @@ from invnas.belief import LEAST
 from invnas.objective import MACS, PARAMETERS, Objective
 from invnas.report.collect import ReportData
 from invnas.report.drawing import summary
-from invnas.report.html_tables import empty
+from invnas.report.html_tables import button, empty
 from invnas.report.units import LOOKS
 
 
@@ -127,7 +127,7 @@ def retrained(data: ReportData) -> str:
     rows = ""
     for one in data.beyond.retrained:
         point = by_number.get(one.asked.trial)
-        search = "" if point is None else point.shown(axis)
+        number, search = (one.asked.trial, "") if point is None else (button(point), point.shown(axis))
         mean, deviation = one.spread(axis.name) if one.seeds else (None, 0.0)
         figure = "" if mean is None else axis.show(mean)
         if len(one.seeds) > 1:  # one seed says nothing of others
@@ -135,19 +135,20 @@ def retrained(data: ReportData) -> str:
         each = ", ".join(axis.show(seed.test.get(axis.name)) for seed in one.seeds)
         options = escape(one.asked.words(data.experiment)) or "as in the search"
         at = one.standing
-        now = "" if at is None else f"<br>under way: seed {at.seed}, epoch {at.epoch} of {one.asked.recipe.epochs}"
+        now = "" if at is None else f"<br>under way: seed {at.seed},<br>epoch {at.epoch} of {one.asked.recipe.epochs}"
         rows += (
-            f"<tr><td>{one.asked.trial}</td><td>{one.asked.recipe.epochs}</td>"
-            f'<td class="text small">{options}</td><td>{len(one.seeds)}{now}</td><td>{figure}</td><td>{each}</td>'
-            f'<td>{search}</td><td class="text small">{escape(one.asked.name)}</td></tr>'
+            f'<tr data-trial="{one.asked.trial}"><td>{number}</td><td>{one.asked.recipe.epochs}</td>'
+            f'<td class="text small">{options}<br><b>{escape(one.asked.name)}</b></td><td>{len(one.seeds)}{now}</td>'
+            f'<td>{figure}</td><td class="long">{each}</td><td>{search}</td></tr>'
         )
     head = (
-        f'<th>trial</th><th>epochs</th><th class="text">options</th><th>seeds</th><th>test {axis.label}, mean ± sd</th>'
-        f'<th>each seed</th><th>{axis.label} in the search</th><th class="text">name</th>'
+        f'<th>trial</th><th>epochs</th><th class="text">options, name</th><th>seeds</th>'
+        f"<th>test {axis.label}, mean ± sd</th><th>each seed</th><th>{axis.label} in the search</th>"
     )
     note = (
-        "Where the options say all_data, the validation images were trained on too. What trained last is shipped by "
-        "invnas export --pick retrained."
+        "What was retrained is measured on the test images, the number of the search is that of the validation images. "
+        "Where the options say all_data, those were trained on too. What trained last is shipped by invnas export "
+        "--pick retrained."
     )
     return (
         f'<p class="note">{note}</p><div class="scroll"><table><thead><tr>{head}</tr></thead>'
