@@ -252,7 +252,8 @@ def _train(run: Run, trial: Trial, asked: Retraining, images: _Images, course: _
         on_epoch=lambda epoch, values: course.tell(epoch, epochs, values),
     )
     save_weights(network, place.weights(seed))
-    found = measure_on_test(network, images.testing, replace(run.experiment, recipe=asked.recipe), images.facts)
+    experiment = replace(run.experiment, recipe=asked.recipe)
+    found = measure_on_test(network, images.testing, experiment, images.facts).values
     if missing := [name for name in run.experiment.tested if name not in found]:
         raise TrialFailed(f"its {missing[0]} on the test images is not finite")
     return place.finish(seed, found, measured.values)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -34,6 +34,7 @@ class Learner(LightningModule):
     Attributes:
         values: What the last validation or test found, by name.
         by_class: What it found of each class, as `class_values` says.
+        confused: What the last test took for what, as `class_confusion` says.
         train_loss: Mean loss of the last epoch; None before.
         seed: Seed of the global generators, from which a user's own loader, augmentation and layers draw; with the
             epoch it decides what they draw, in a resumed training too. None leaves them alone.
@@ -47,6 +48,7 @@ class Learner(LightningModule):
         self.network, self.recipe, self.guessing = network, recipe, guessing
         self.values: dict[str, float] = {}
         self.by_class: tuple[float | None, ...] = ()
+        self.confused: Mapping[tuple[int, int], int] = {}
         self.train_loss: float | None = None
         self.seed: int | None = None
         self.first_epoch = 0
@@ -84,6 +86,13 @@ class Learner(LightningModule):
         None stands for a class without images; a task without classes returns nothing, as here.
         """
         return ()
+
+    def class_confusion(self) -> Mapping[tuple[int, int], int]:
+        """Return how many of each class (first) were taken for each (second), over the batches as for `class_values`.
+
+        Pairs that did not occur may be left out; a task that tells no classes apart returns nothing, as here.
+        """
+        return {}
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return what the network makes of images."""
@@ -162,7 +171,7 @@ class Learner(LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Take the metrics, finite or not."""
-        self.values = self.measured()
+        self.values, self.confused = self.measured(), self.class_confusion()
 
     def configure_optimizers(self) -> Any:
         """Return the recipe's optimiser with its rate, stepped at every step of the optimiser."""

@@ -66,7 +66,9 @@ def _measure_one(
     found = measure_on_test(
         network, data, run.experiment, facts, note=lambda said: note(f"trial {trial.number}: {said}")
     )
-    run.add_tested({trial.number: found})
+    if found.confusion:
+        run.keep_confusion(trial.number, found.confusion)
+    run.add_tested({trial.number: found.values})  # last: what has a number here is not tested again
     return ""
 
 
@@ -117,6 +119,7 @@ def _beyond(run: Run) -> Beyond:
         ends=run.manifest.ends,
         classes=facts.class_names or (),
         rates=run.rates(),
+        confusions={trial.number: one for trial in run.front() if (one := run.confusion(trial.number)) is not None},
     )
     if not run.trusted:
         return found

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from invnas.architecture import Architecture
 from invnas.belief import Belief
 from invnas.choice import Decisions
+from invnas.confusion import Confusion
 from invnas.errors import BadInput, unwritable
 from invnas.experiment import SEEDS, Experiment
 from invnas.facts import DataFacts
@@ -37,7 +38,7 @@ from invnas.search.observations import Earlier
 from invnas.search.pick import pick
 from invnas.settings import path_of
 from invnas.space import Space, load_space
-from invnas.store import PRETRAINED, FolderStore, checkpoint_of, weights_of
+from invnas.store import PRETRAINED, FolderStore, checkpoint_of, confusion_of, weights_of
 from invnas.task import TASKS
 from invnas.trials import Trials
 
@@ -436,6 +437,20 @@ class Run:
         """Return what was measured on the test images, by number of the trial and name of the objective."""
         path = self.folder / "test.json"
         return read_as(path, _tested) if path.exists() else {}
+
+    def confusion(self, number: int) -> Confusion | None:
+        """Return what a trial took for what on the test images.
+
+        None where it was not tested, the task tells no classes apart, or an older version tested it.
+        """
+        path = self.folder / confusion_of(number)
+        return read_as(path, Confusion.from_dict) if path.exists() else None
+
+    def keep_confusion(self, number: int, found: Confusion) -> None:
+        """Record what a trial took for what on the test images."""
+        path = self.folder / confusion_of(number)
+        path.parent.mkdir(exist_ok=True)
+        write_text(path, json.dumps(found.to_dict(), separators=(",", ":")))
 
     def rates(self) -> RateSearch | None:
         """Return how the learning rate was found; None where it was given."""

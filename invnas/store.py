@@ -26,6 +26,11 @@ def weights_of(number: int) -> str:
     return f"weights/{number}.safetensors"
 
 
+def confusion_of(number: int) -> str:
+    """Return the name of what a trial took for what on the test images."""
+    return f"confusion/{number}.json"
+
+
 def logs_of(number: int) -> str:
     """Return the name of the folder of a trial's logs."""
     return f"logs/{number}"

@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from torch import nn
 
 from invnas.averaging import Average
+from invnas.confusion import Confusion
 from invnas.data.all_data import validates
 from invnas.data.source import describe
 from invnas.device import device_name
@@ -257,6 +258,19 @@ def release(module: Learner, data: LightningDataModule) -> None:
         torch.cuda.empty_cache()
 
 
+@dataclass(frozen=True)
+class Reached:
+    """What a network reaches on the test images.
+
+    Attributes:
+        values: Numbers by the names of the objectives of the task.
+        confusion: What it took for what; empty where the task tells no classes apart.
+    """
+
+    values: Mapping[str, float]
+    confusion: Confusion
+
+
 def measure_on_test(
     network: nn.Module,
     data: LightningDataModule,
@@ -264,15 +278,15 @@ def measure_on_test(
     facts: DataFacts | None = None,
     *,
     note: Callable[[str], None] = _say,
-) -> dict[str, float]:
-    """Return what a network reaches on the test images, by name; call it once, for what is reported.
+) -> Reached:
+    """Return what a network reaches on the test images; call it once, for what is reported.
 
     Args:
         network: A trained network.
         data: Images with a test part.
         experiment: Task and recipe.
         facts: What is known of the images; by default what the data module says.
-        note: Told of each number that is not finite; it is left out.
+        note: Told of each number that is not finite, or of counts that are none; they are left out.
     """
     module = experiment.what.module(network, facts or describe(data), experiment.recipe)
     try:
@@ -283,4 +297,10 @@ def measure_on_test(
     for name, value in module.values.items():
         if not math.isfinite(value):
             note(f"the {name} on the test images came out as {value}")
-    return {name: module.values[name] for name in experiment.tested if math.isfinite(module.values.get(name, math.nan))}
+    finite = (name for name in experiment.tested if math.isfinite(module.values.get(name, math.nan)))
+    try:
+        confusion = Confusion(module.confused)
+    except BadInput as error:
+        note(str(error))
+        confusion = Confusion()
+    return Reached({name: module.values[name] for name in finite}, confusion)

@@ -95,7 +95,15 @@ def test_a_report_tests_the_front_once(run: Run) -> None:
     assert {"index.html", "front.png", "front.svg", "front.csv", "trials.csv"} <= names
     tested = run.tested()
     assert set(tested) == {trial.number for trial in run.front()}
+    for number, found in tested.items():
+        told = run.confusion(number)
+        assert told is not None
+        assert told.right / told.total == pytest.approx(found["top1"])
+    assert "What the front takes for what" in write_report(run.folder, trust=False).read_text()
     (run.folder / "test.json").write_text(json.dumps({key: {"top1": 0.5} for key in tested}))
+    shutil.rmtree(run.folder / "confusion")  # an older version wrote none
+    assert "What the front takes for what" not in write_report(run).read_text()
+    assert not (page.parent / "confusion.png").exists()
     assert all(found == {"top1": 0.5} for found in measure_test(run, run.front()).values())
     (run.folder / "test.json").unlink()
 

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from search.cheap import SMALL, CheapEngine, go, make_run, measure
 
+from invnas.confusion import Confusion
 from invnas.errors import BadInput, disk_failure
 from invnas.experiment import Experiment, Recipe
 from invnas.facts import DataFacts
@@ -376,6 +377,18 @@ def test_test_accuracies_add_up(tmp_path: Path) -> None:
     (run.folder / "test.json").write_text("[1]")
     with pytest.raises(BadInput, match=r"test\.json is malformed"):
         run.tested()
+
+
+def test_what_was_taken_for_what_is_kept_by_trial(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    assert run.confusion(3) is None
+    told = Confusion({(0, 1): 2, (1, 1): 5})
+    run.keep_confusion(3, told)
+    assert Run.open(run.folder, trust=False).confusion(3) == told
+    for counts in ("[[0, 1, -2]]", "[[0, 1]]", "3", "[[[], 1, 1]]", "[[0, 1, 0.5]]"):
+        (run.folder / "confusion" / "3.json").write_text(f'{{"counts": {counts}}}')
+        with pytest.raises(BadInput, match=r"3\.json is malformed"):
+            run.confusion(3)
 
 
 def test_manifest_round_trip(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset, default_collate
 
+from invnas.confusion import Confusion
 from invnas.data import load_data
 from invnas.data.digits import Digits
 from invnas.epochs import EpochTable
@@ -53,7 +54,7 @@ def test_a_hybrid_learns_and_says_what_it_cost(data: Any) -> None:
     assert measured.top1 <= measured.top5 <= 1
     assert measured.epochs == 3
     assert measured.backend
-    assert abs(measure_on_test(network, data, Experiment(recipe=RECIPE))["top1"] - measured.top1) < 0.15
+    assert abs(measure_on_test(network, data, Experiment(recipe=RECIPE)).values["top1"] - measured.top1) < 0.15
 
 
 class _Broken(Digits):
@@ -354,8 +355,20 @@ def test_a_number_of_the_test_that_is_not_finite_is_left_out_and_told() -> None:
     nn.init.constant_(network[1].weight, float("inf"))
     notes: list[str] = []
     found = measure_on_test(network, data, Experiment(recipe=RECIPE), note=notes.append)
-    assert all(math.isfinite(value) for value in found.values())
+    assert all(math.isfinite(value) for value in found.values.values())
     assert notes == ["the loss on the test images came out as nan"]
+
+
+def test_counts_of_a_task_that_are_none_cost_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    data: Any = load_data(DataSource("Digits", {"batch_size": 128}))
+    experiment, notes = Experiment(recipe=RECIPE), list[str]()
+    whole = measure_on_test(linear(), data, experiment)
+    assert whole.confusion.right / whole.confusion.total == pytest.approx(whole.values["top1"])
+    monkeypatch.setattr(Classifier, "class_confusion", lambda self: {0: 1.5})
+    found = measure_on_test(linear(), data, experiment, note=notes.append)
+    assert (set(found.values), found.confusion) == ({"top1"}, Confusion())
+    assert notes == ["what was taken for what must be counts by pairs of classes, {(true, taken for): how many}, all "
+                     "whole numbers, but is {0: 1.5}"]  # fmt: skip
 
 
 def test_a_training_holds_nothing_afterwards(data: Any, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 
 from invnas.belief import Belief, Estimate, Outlook
+from invnas.confusion import Confusion
 from invnas.experiment import Experiment
 from invnas.fixed_box import Ends, fixed_box, unfixed
 from invnas.measurement import BASELINES, PHASES, Measurement, Phase, State, Trial
@@ -46,6 +47,7 @@ class Beyond:
         ends: Where the space ends, worst and best by the name of a cost.
         classes: Names of the classes, in the order of their labels; empty where they have none.
         rates: How the learning rate was found; None where it was given.
+        confusions: What members of the front took for what on the test images, by trial number, where that is known.
     """
 
     outlook: Outlook = field(default_factory=Outlook)
@@ -57,6 +59,11 @@ class Beyond:
     ends: Ends = field(default_factory=dict)
     classes: Sequence[str] = ()
     rates: RateSearch | None = None
+    confusions: Mapping[int, Confusion] = field(default_factory=dict)
+
+    def class_name(self, number: int) -> str:
+        """Return what a class is called: its number where it has no name."""
+        return self.classes[number] if number < len(self.classes) else str(number)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from invnas.confusion import Confusion
 from invnas.report.answers import wilson
 
 
@@ -21,6 +22,18 @@ class Evaluation:
     images: str
     class_names: tuple[str, ...]
     confusion: tuple[tuple[int, ...], ...]
+
+    @property
+    def told(self) -> Confusion:
+        """The same as counts of what occurred."""
+        return Confusion({(i, j): n for i, row in enumerate(self.confusion) for j, n in enumerate(row)})
+
+    @property
+    def sentence(self) -> str:
+        """How many were told right, in words."""
+        low, high = self.interval
+        said = f"{100 * self.accuracy:.1f} % of {self.count:,} images right"
+        return f"{said} (95 % interval {100 * low:.1f} to {100 * high:.1f} %)"
 
     @property
     def count(self) -> int:

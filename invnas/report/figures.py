@@ -9,22 +9,16 @@ from typing import Any
 
 from invnas.measurement import PHASES, Phase
 from invnas.objective import COSTS, HYPERVOLUME, Objective
-from invnas.report import learning_rate
+from invnas.report import html_confusion, learning_rate
 from invnas.report.collect import ReportData
 from invnas.report.drawing import summary
 from invnas.report.places import OVER, at, band, knee_offset, line, spanned
 from invnas.report.point import Point
 from invnas.report.references import name_of
-from invnas.report.units import GRID, INK, LOOKS, SOFT, STROKES, limits, ticks
+from invnas.report.units import FONT, GRID, INK, LOOKS, SOFT, STROKES, limits, ticks
 
 #: What of a marker says that nobody chose the architecture: hollow, or hollow with a dot.
 _HOLLOW: Mapping[Phase, str] = {"random": "-open", "branch": "-open-dot"}
-
-_FONT = {
-    "family": "system-ui, 'Segoe UI', 'Helvetica Neue', 'Liberation Sans', Arial, sans-serif",
-    "size": 13,
-    "color": INK,
-}
 
 
 def figures(data: ReportData) -> dict[str, Any]:
@@ -33,7 +27,7 @@ def figures(data: ReportData) -> dict[str, Any]:
     if not data.points:
         return rates
     panels = {f"plot-{i}": _panel(data, pair) for i, pair in enumerate(data.panels)}
-    return {**panels, "plot-hypervolume": _hypervolume(data), **rates}
+    return {**panels, "plot-hypervolume": _hypervolume(data), **html_confusion.figures(data), **rates}
 
 
 def _panel(data: ReportData, pair: tuple[Objective, Objective]) -> dict[str, Any]:
@@ -185,7 +179,7 @@ def _layout(x: dict[str, Any], y: dict[str, Any]) -> dict[str, Any]:
     return {
         "xaxis": x,
         "yaxis": y,
-        "font": _FONT,
+        "font": FONT,
         "paper_bgcolor": "#ffffff",
         "plot_bgcolor": "#ffffff",
         "margin": {"l": 66, "r": 14, "t": 30, "b": 54},

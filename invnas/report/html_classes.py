@@ -24,7 +24,7 @@ def classes(data: ReportData) -> str:
     means = [_mean(known, i) for i in range(number)]
     shown = _worst(means, axis)
     rows = "".join(_row(point, shown, axis) for point in known)
-    head = "".join(f"<th>{escape(_name(data.beyond.classes, i))}</th>" for i in shown)
+    head = "".join(f"<th>{escape(data.beyond.class_name(i))}</th>" for i in shown)
     foot = "".join(f"<td>{axis.show(means[i])}</td>" for i in shown)
     return (
         f'<section id="classes">\n<h2>The front class by class</h2>\n<p class="note">{escape(_note(data, number))}</p>'
@@ -56,10 +56,6 @@ def _row(point: Point, shown: Sequence[int], axis: Objective) -> str:
         for value in values
     )
     return f'<tr data-trial="{point.number}"><td>{button(point)}</td><td>{point.shown(axis)}</td>{cells}</tr>'
-
-
-def _name(names: Sequence[str], place: int) -> str:
-    return names[place] if place < len(names) else str(place)
 
 
 def _note(data: ReportData, number: int) -> str:

@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from invnas.rates import RateSearch, Sweep
-from invnas.report.units import GRID, INK, SOFT
+from invnas.report.units import FONT, GRID, SOFT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,7 +48,7 @@ def figure(rates: RateSearch) -> dict[str, Any]:
         "height": 320,
         "margin": {"l": 64, "r": 16, "t": 24, "b": 52},
         "plot_bgcolor": "#ffffff",
-        "font": {"size": 13, "color": INK},
+        "font": FONT,
         "xaxis": {**axis, "type": "log", "title": {"text": _X}},
         "yaxis": {**axis, "range": [low, high], "title": {"text": _Y}},
         "shapes": [{**line, "line": {"dash": "dash", "width": 1.2, "color": SOFT}}],

@@ -11,33 +11,22 @@ from invnas.measurement import MAC_CONVENTION, Phase
 from invnas.objective import Objective
 from invnas.report import learning_rate
 from invnas.report.collect import ReportData
+from invnas.report.confusion import confusion
 from invnas.report.places import COVERED, OVER, at, band, knee_offset, line, spanned
 from invnas.report.point import Point
-from invnas.report.units import GRID, INK, LOOKS, SOFT, STROKES, limits, ticks
+from invnas.report.units import GRID, INK, LOOKS, SOFT, STROKES, STYLE, limits, ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-STYLE: Any = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 10,
-    "axes.edgecolor": SOFT,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "text.color": INK,
-    # The same data gives the same file.
-    "svg.hashsalt": "invnas",
-}
-
 
 def write(data: ReportData, folder: Path) -> None:
     """Write front, hypervolume, hypervolume_epochs and involution_usage as .png and .svg into a folder.
 
-    So is learning_rate, where a range test has found it.
+    So are learning_rate, where a range test has found it, and confusion, where the knee was tested class by class; that
+    of an earlier report is removed where not.
 
     Raises:
         MissingExtra: If matplotlib is not installed.
@@ -58,6 +47,13 @@ def write(data: ReportData, folder: Path) -> None:
             figure = _figure(7.2, 3.8)
             learning_rate.draw(data.beyond.rates, figure.add_subplot())
             _save(figure, folder, "learning_rate")
+        told = data.beyond.confusions.get(data.knee.number) if data.knee else None
+        if data.knee and told:
+            title = f"trial {data.knee.number}, the knee: {told.right:,} of {told.total:,} right on the test images"
+            _save(confusion(told, data.beyond.classes, title), folder, "confusion")
+        else:
+            for kind in ("png", "svg"):
+                (folder / f"confusion.{kind}").unlink(missing_ok=True)
 
 
 def _save(figure: Figure, folder: Path, name: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from invnas.measurement import Phase
 from invnas.objective import SMALLEST, Objective
@@ -34,6 +34,27 @@ class Look:
 
 #: Colours of what is written, of what stands back, and of the lines of a grid.
 INK, SOFT, GRID = "#202124", "#5f6368", "#e8eaed"
+
+#: The font of the page, for its figures.
+FONT = {
+    "family": "system-ui, 'Segoe UI', 'Helvetica Neue', 'Liberation Sans', Arial, sans-serif",
+    "size": 13,
+    "color": INK,
+}
+
+#: Settings of matplotlib for every picture.
+STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 10,
+    "axes.edgecolor": SOFT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "text.color": INK,
+    # The same data gives the same file.
+    "svg.hashsalt": "invnas",
+}
 
 
 @dataclass(frozen=True)

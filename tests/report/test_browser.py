@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from invnas.confusion import Confusion
 from invnas.report.collect import ReportData
 from invnas.report.drawing import operator_label
+from invnas.report.html_confusion import PLOT
 from invnas.report.render_html import write
 
 pytestmark = pytest.mark.browser
@@ -135,6 +138,25 @@ def test_sparse_runs_open_in_a_narrow_window(
     assert browser.get_log("browser") == []
     assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
     browser.set_window_size(1280, 1400)
+
+
+def test_the_menu_draws_what_another_member_takes_for_what(browser: Any, data: ReportData, tmp_path: Path) -> None:
+    found = {p.number: Confusion({(0, 0): 9, (0, 1): 1 + i, (1, 1): 9}) for i, p in enumerate(data.front)}
+    beyond = replace(data.beyond, confusions=found, classes=("cat", "<b>dog</b> & more"))
+    opened(browser, write(replace(data, beyond=beyond), tmp_path))
+    knee = data.front.index(data.knee)  # type: ignore[arg-type]
+    drawn = f"return document.getElementById('{PLOT}').data[0].text[0][1]"
+    assert browser.execute_script(drawn) == str(1 + knee)
+    labels = [tick.text for tick in browser.find_elements("css selector", f"#{PLOT} .ytick text")]
+    assert sorted(labels) == ["<b>dog</b> & more", "cat"]
+    header = browser.find_element("css selector", f"#{PLOT} .updatemenu-header")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", header)
+    webdriver.ActionChains(browser).move_to_element(header).click().pause(0.6).perform()  # it unfolds
+    other = knee - 1 if knee else 1
+    option = browser.find_elements("css selector", f"#{PLOT} .updatemenu-dropdown-button")[other]
+    webdriver.ActionChains(browser).move_to_element(option).click().perform()
+    WebDriverWait(browser, 10).until(lambda b: b.execute_script(drawn) == str(1 + other))
+    assert browser.get_log("browser") == []
 
 
 def test_a_click_draws_the_hypervolume_over_epochs_and_back(browser: Any, page: Path, data: ReportData) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
+from invnas.confusion import Confusion
 from invnas.report import render_static
 from invnas.report.collect import ReportData
 
@@ -30,6 +31,20 @@ def test_every_run_has_its_pictures(make: Callable[..., ReportData], tmp_path: P
     for name in ("front", "hypervolume", "hypervolume_epochs", "involution_usage"):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert ElementTree.parse(tmp_path / f"{name}.svg").getroot().tag.endswith("svg")
+
+
+def test_the_knee_has_a_picture_of_what_it_takes_for_what_and_an_old_one_goes(
+    make: Callable[..., ReportData], tmp_path: Path
+) -> None:
+    data = make(6)
+    assert data.knee is not None
+    told = Confusion({(i, i + 1): 1 + i for i in range(400)})
+    tested = replace(data, beyond=replace(data.beyond, confusions={data.knee.number: told}))
+    render_static.write(tested, tmp_path)
+    assert 10_000 < (tmp_path / "confusion.png").stat().st_size < 500_000
+    assert (tmp_path / "confusion.svg").stat().st_size < 1_000_000
+    render_static.write(data, tmp_path)
+    assert not list(tmp_path.glob("confusion.*"))
 
 
 def test_the_same_data_gives_the_same_files(make: Callable[..., ReportData], tmp_path: Path) -> None:

@@ -106,11 +106,13 @@ def test_label_smoothing_is_in_the_training_loss_only() -> None:
 def test_each_class_has_the_accuracy_of_an_independent_count() -> None:
     module, labels = Classifier(nn.Identity(), 4, Recipe()), torch.tensor([0, 0, 1, 1, 1, 3])
     assert module.class_values() == ()
+    assert module.class_confusion() == {}
     outputs = torch.nn.functional.one_hot(torch.tensor([0, 1, 1, 1, 2, 3]), 4).float()
     for part in (slice(0, 4), slice(4, 6)):
         module.measure(outputs[part], labels[part])
     module.measured()
     assert module.class_values() == (0.5, 0.667, None, 1.0)
+    assert module.class_confusion() == {(0, 0): 1, (0, 1): 1, (1, 1): 2, (1, 2): 1, (3, 3): 1}
     module.measure(outputs[:1], labels[:1])
     module.measured()
     assert module.class_values() == (1.0, None, None, None)

@@ -161,6 +161,7 @@ def test_it_is_reported_and_retrained(run: Run) -> None:
     assert "Intersection over union" in page
     assert "what is bright" in page
     assert "top-1" not in page
+    assert "takes for what" not in page
     assert set(next(iter(run.tested().values()))) == {"iou"}
     assert len(retrain(run, "best", epochs=1, seeds=2, quiet=True)["test_iou"]) == 2
 

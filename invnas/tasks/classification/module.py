@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,9 +48,9 @@ class Classifier(Learner):
         )
         self.loss = MeanMetric(nan_strategy="disable")
         self.ranking = AreaUnderRoc(classes)
-        # Images of each class, those of them that were told right, and those told to be of it; made where they are.
-        self._counts: torch.Tensor | None = None
-        self._shares: tuple[float | None, ...] = ()
+        # (2, B) of each batch, where it is: the classes of its images, and what they were taken for.
+        self._told: list[torch.Tensor] = []
+        self._pairs: Counter[tuple[int, int]] = Counter()
 
     def prepared(self, images: torch.Tensor, targets: Any, batch: int) -> tuple[torch.Tensor, Any]:
         """Return a training batch with its images mixed, where the recipe says so; seed, epoch and batch decide how."""
@@ -75,11 +76,7 @@ class Classifier(Learner):
         targets = as_classes(targets, self.classes)
         self.metrics.update(outputs, targets)
         self.loss.update(F.cross_entropy(outputs, targets, reduction="none"))
-        if self._counts is None:
-            self._counts = torch.zeros((3, self.classes), dtype=torch.int64, device=targets.device)
-        told, one = outputs.argmax(dim=1), torch.ones_like(targets)
-        self._counts[:2].index_add_(1, targets, torch.stack([one, (told == targets).long()]))
-        self._counts[2].index_add_(0, told, one)
+        self._told.append(torch.stack([targets, outputs.argmax(dim=1)]))
         self.ranking.update(outputs, targets)
 
     def measured(self) -> dict[str, float]:
@@ -88,25 +85,41 @@ class Classifier(Learner):
         values["loss"] = float(self.loss.compute())
         self.metrics.reset()
         self.loss.reset()
-        seen, right, told = ([0] * self.classes,) * 3 if self._counts is None else self._counts.tolist()
-        self._counts = None
-        values |= {"balanced_accuracy": _recall(seen, right), "f1": _f1(seen, right, told)}
+        self._pairs = Counter(zip(*torch.cat(self._told, 1).tolist(), strict=True)) if self._told else Counter()
+        self._told = []
+        values |= {"balanced_accuracy": _recall(self._pairs), "f1": _f1(self._pairs)}
         values["auroc"] = self.ranking.compute()
-        self._shares = tuple(float(f"{r / n:.3g}") if n else None for n, r in zip(seen, right, strict=True))
         return values
 
     def class_values(self) -> tuple[float | None, ...]:
         """Return the top-1 accuracy of each class."""
-        return self._shares
+        seen = _sums(self._pairs, 0)
+        if not seen:
+            return ()
+        shares = (self._pairs[i, i] / seen[i] if seen[i] else None for i in range(self.classes))
+        return tuple(None if share is None else float(f"{share:.3g}") for share in shares)
+
+    def class_confusion(self) -> Mapping[tuple[int, int], int]:
+        """Return how many images of each class were taken for each."""
+        return self._pairs
 
 
-def _recall(seen: list[int], right: list[int]) -> float:
+def _sums(pairs: Mapping[tuple[int, int], int], side: int) -> Counter[int]:
+    """Return how many images are of each class (side 0), or were taken for it (side 1)."""
+    found: Counter[int] = Counter()
+    for pair, count in pairs.items():
+        found[pair[side]] += count
+    return found
+
+
+def _recall(pairs: Counter[tuple[int, int]]) -> float:
     """Return the mean accuracy of the classes of which there are images; 0 where there are none at all."""
-    shares = [r / n for n, r in zip(seen, right, strict=True) if n]
+    shares = [pairs[i, i] / count for i, count in sorted(_sums(pairs, 0).items())]
     return sum(shares) / len(shares) if shares else 0.0
 
 
-def _f1(seen: list[int], right: list[int], told: list[int]) -> float:
+def _f1(pairs: Counter[tuple[int, int]]) -> float:
     """Return the mean F1 of the classes that are there or were told; 0 where there are none at all."""
-    shares = [2 * r / (n + t) for n, r, t in zip(seen, right, told, strict=True) if n + t]
+    either = _sums(pairs, 0) + _sums(pairs, 1)
+    shares = [2 * pairs[i, i] / count for i, count in sorted(either.items())]
     return sum(shares) / len(shares) if shares else 0.0
