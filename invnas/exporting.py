@@ -218,6 +218,7 @@ def _retrained(run: Run, found: Retrained, seed: Seed) -> dict[str, str]:
         said["seed"] += f", {chosen} {len(found.seeds)}"
     for axis in objectives:
         if axis.name in seed.test:
-            mean, deviation = map(axis.exact, found.spread(axis.name))
-            said[f"test {axis.label} over {len(found.seeds)} seeds"] = f"{mean} ± {deviation} (mean ± sd)"
+            mean, deviation = found.spread(axis.name)
+            spread = "" if deviation is None else f" ± {axis.exact(deviation)} (mean ± sd)"
+            said[f"test {axis.label} over {len(found.seeds)} seeds"] = f"{axis.exact(mean)}{spread}"
     return said

@@ -58,9 +58,9 @@ def retrain(
         quiet: Show no progress.
 
     Returns:
-        Trial number, epochs, the test accuracy of each seed, their mean and standard deviation, the options that differ
-        from those of the search, and the name of the retraining: its folder in `retrain/` in the run folder holds the
-        weights of each seed, which `export_model` ships by the pick "retrained".
+        Trial number, epochs, the test accuracy of each seed, their mean and standard deviation (None of one seed), the
+        options that differ from those of the search, and the name of the retraining: its folder in `retrain/` in the
+        run folder holds the weights of each seed, which `export_model` ships by the pick "retrained".
 
     Raises:
         BadInput: If the run has no such trial, there is no such option, or its images or their test part are not there.

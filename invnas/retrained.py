@@ -112,14 +112,14 @@ class Retrained:
         known = [one for one in self.seeds if objective.name in one.validation]
         return max(known, key=lambda one: objective.sign * one.validation[objective.name]) if known else self.seeds[0]
 
-    def spread(self, name: str) -> tuple[float, float]:
-        """Return mean and standard deviation of a number on the test images over the seeds."""
+    def spread(self, name: str) -> tuple[float, float | None]:
+        """Return mean and standard deviation of a number on the test images over the seeds; None for that of one."""
         return spread([one.test[name] for one in self.seeds if name in one.test])
 
 
-def spread(values: list[float]) -> tuple[float, float]:
-    """Return mean and standard deviation; that of one value is 0."""
-    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
+def spread(values: list[float]) -> tuple[float, float | None]:
+    """Return mean and standard deviation; that of one value is None, since one says nothing of others."""
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
 @dataclass(frozen=True)

@@ -63,9 +63,9 @@ class Course:
         found, at = self.retrained, self.retrained.standing
         done = f"{len(found.seeds)} seed{'' if len(found.seeds) == 1 else 's'} done"
         if found.seeds:
-            mean, deviation = (self.objective.exact(value) for value in found.spread(self.objective.name))
-            spread = f" ± {deviation}" if len(found.seeds) > 1 else ""  # one seed says nothing of others
-            done += f", test {self.objective.label} {mean}{spread}"
+            mean, deviation = found.spread(self.objective.name)
+            spread = "" if deviation is None else f" ± {self.objective.exact(deviation)}"
+            done += f", test {self.objective.label} {self.objective.exact(mean)}{spread}"
         said = f"retrained trial {found.asked.trial}, {found.asked.recipe.epochs} epochs"
         said += f" ({self.said}): {done}" if self.said else f": {done}"
         if at is None:

@@ -271,6 +271,9 @@ def test_space_check(call: Call, space: Path) -> None:
     huge = call("space", "check", "digits", "--input", "1x8x8")[1]
     assert re.search(r"digits: [\d,]{10,} \(about \d\.\de7\) architectures, 2,000 drawn uniformly", huge)
     assert "refused: " in huge
+    low = "space", "check", "mobile", "--input", "3x8x8", "--classes", 3, "--max-macs"
+    assert "none of those drawn, but the smallest, of 249,984 MACs\n" in call(*low, "0.3M")[1]
+    assert "within max_macs=200,000: none of those drawn\n" in call(*low, "0.2M")[1]
 
 
 def test_space_sample(call: Call, space: Path) -> None:
@@ -361,7 +364,12 @@ def test_retrain(call: Call, searched: Path) -> None:
     found = json.loads(out)
     assert len(found["test_top1"]) == 2
     assert min(found["test_top1"]) <= found["mean"] <= max(found["test_top1"])
-    assert "standard deviation" in call("retrain", searched, "--epochs", 1, "--seeds", 1)[1]
+    said = f"test top1 {found['mean']:.4f}, standard deviation {found['standard_deviation']:.4f}"
+    assert said in call("retrain", searched, "--epochs", 1, "--seeds", 2)[1]
+    alone = call("retrain", searched, "--epochs", 1, "--seeds", 1)[1]
+    assert f"test top1 {found['test_top1'][0]:.4f}; how much seeds differ is unknown: it takes two" in alone
+    alone = json.loads(call("retrain", searched, "--epochs", 1, "--seeds", 1, "--json")[1])
+    assert alone["standard_deviation"] is None
 
 
 def test_search_in_which_every_trial_fails_ends_with_1(call: Call, space: Path, tmp_path: Path) -> None:

@@ -168,6 +168,15 @@ def test_evaluate_prints_and_draws(made: Made, tmp_path: Path, call: Any) -> Non
         assert (code, said in err) == (2, True)
 
 
+@pytest.mark.parametrize("names", [["disc", "square", "triangle"], list("0123456789"), ["x" * 30] * 15])
+def test_no_text_is_cut_at_the_edge_of_the_picture(tmp_path: Path, names: list[str]) -> None:
+    counts = np.eye(len(names), dtype=int) * 20
+    png, _ = write(Evaluation("some", tuple(names), tuple(map(tuple, counts.tolist()))), tmp_path)
+    with Image.open(png) as picture:
+        pixels = np.asarray(picture.convert("L"))
+    assert all(edge.min() == 255 for edge in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]))
+
+
 @pytest.mark.parametrize("number", [2, 10, 40, 130])
 def test_the_picture_is_drawn_for_any_number_of_classes(tmp_path: Path, number: int) -> None:
     counts = np.eye(number, dtype=int) * 5 + np.eye(number, k=1, dtype=int)

@@ -178,7 +178,11 @@ def print_retrained(found: dict[str, Any]) -> None:
             "not as in the search:",
             ", ".join(f"{name} {json.dumps(value)}" for name, value in found["options"].items()),
         )
-    print(f"{next(iter(columns))} {found['mean']:.4f}, standard deviation {found['standard_deviation']:.4f}")
+    deviation = found["standard_deviation"]
+    spread = "; how much seeds differ is unknown: it takes two, --seeds 2"
+    if deviation is not None:
+        spread = f", standard deviation {deviation:.4f}"
+    print(f"{next(iter(columns))} {found['mean']:.4f}{spread}")
 
 
 def print_confirmation(found: Confirmation) -> None:
@@ -232,8 +236,17 @@ def print_space_check(check: SpaceCheck, caps: Caps) -> None:
     ]
     print_table("of the valid ones, for one image", ("", "min", "median", "max"), rows)
     if check.kept_share is not None:
-        print(f"within {caps}: {100 * check.kept_share:.4g} % of the valid ones")
+        print(f"within {caps}: {_kept(check, check.kept_share, caps)}")
     print(f"{MAC_CONVENTION}.")
+
+
+def _kept(check: SpaceCheck, share: float, caps: Caps) -> str:
+    if share or check.exact:
+        return f"{100 * share:.4g} % of the valid ones"
+    if caps.reason(check.smallest_cost):
+        return "none of those drawn"
+    # Uniform draws of a space with depths are nearly always deep: that none is kept does not mean that nothing is left.
+    return f"none of those drawn, but the smallest, of {check.smallest_cost.macs:,} MACs"
 
 
 def print_profile(name: str, profile: Profile, convention: str) -> None:

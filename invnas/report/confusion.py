@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -38,8 +38,10 @@ def write(found: Evaluation, folder: Path) -> list[Path]:
     paths = [folder / "confusion.png", folder / "confusion.svg"]
     with matplotlib.rc_context(STYLE):
         figure = confusion(found.told, found.class_names, found.sentence)
-        figure.savefig(paths[0], dpi=150)
-        figure.savefig(paths[1], metadata={"Date": None})
+        # The layout knows nothing of the square that the cells become, and may leave the labels beside it outside.
+        whole: Any = {"bbox_inches": "tight", "pad_inches": 0.1}
+        figure.savefig(paths[0], dpi=150, **whole)
+        figure.savefig(paths[1], metadata={"Date": None}, **whole)
     return paths
 
 

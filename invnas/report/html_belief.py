@@ -128,9 +128,9 @@ def retrained(data: ReportData) -> str:
     for one in data.beyond.retrained:
         point = by_number.get(one.asked.trial)
         number, search = (one.asked.trial, "") if point is None else (button(point), point.shown(axis))
-        mean, deviation = one.spread(axis.name) if one.seeds else (None, 0.0)
+        mean, deviation = one.spread(axis.name) if one.seeds else (None, None)
         figure = "" if mean is None else axis.show(mean)
-        if len(one.seeds) > 1:  # one seed says nothing of others
+        if deviation is not None:
             figure += f" ± {_step(axis, deviation)}"
         each = ", ".join(axis.show(seed.test.get(axis.name)) for seed in one.seeds)
         options = escape(one.asked.words(data.experiment)) or "as in the search"
