@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,7 @@ import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 
 from invnas.architecture import Architecture
-from invnas.errors import BadInput, InvalidArchitecture, TrialFailed
+from invnas.errors import BadInput, InvalidArchitecture, InvnasError, TrialFailed
 from invnas.experiment import Experiment
 from invnas.facts import DataFacts
 from invnas.nn import build
@@ -100,9 +101,15 @@ def _drawn(experiment: Experiment, space: Space, price: Price) -> list[tuple[int
             continue
         if experiment.caps.reason(cost) is None:
             found[architecture.fingerprint] = cost.macs, architecture
-    if not found:
-        _, architecture, cost = smallest_within(space, price, experiment.caps, experiment.seed)
+    if len(found) < len(_SHARES):  # tight caps: what is near their cheapest architecture, step by step
+        decisions, architecture, cost = smallest_within(space, price, experiment.caps, experiment.seed)
         found[architecture.fingerprint] = cost.macs, architecture
+        for _ in range(_DRAWS):
+            with suppress(InvnasError):  # a space of one architecture has no neighbours
+                other, architecture = space.mutate(decisions, rng)
+                cost = price(architecture)
+                if experiment.caps.reason(cost) is None:
+                    found[architecture.fingerprint], decisions = (cost.macs, architecture), other
     return sorted(found.values(), key=lambda one: (one[0], one[1].fingerprint))
 
 

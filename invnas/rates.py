@@ -63,9 +63,11 @@ class RateSearch:
     @property
     def words(self) -> str:
         """Return what was found, in a sentence."""
+        if len(self.sweeps) == 1:
+            alone = f"the loss of one architecture is smallest at a rate of {self.sweeps[0].lowest:.2g}"
+            return f"{alone}; a third of it is {self.rate:g}"
         low, high = (end(one.lowest for one in self.sweeps) for end in (min, max))
-        count = f"{len(self.sweeps)} architectures" if len(self.sweeps) > 1 else "one architecture"
-        valley = f"the loss of {count} is smallest at rates of {low:.2g} to {high:.2g}"
+        valley = f"the loss of {len(self.sweeps)} architectures is smallest at rates of {low:.2g} to {high:.2g}"
         return f"{valley}; a third of their mean is {self.rate:g}"
 
     def to_dict(self) -> dict[str, Any]:

@@ -70,7 +70,8 @@ class Course:
         said += f" ({self.said}): {done}" if self.said else f": {done}"
         if at is None:
             return said
-        said += f"; seed {at.seed} of 0 to {at.seeds - 1} at epoch {at.epoch} of {found.asked.recipe.epochs}"
+        of = f" of 0 to {at.seeds - 1}" if at.seeds > 1 else ""
+        said += f"; seed {at.seed}{of} at epoch {at.epoch} of {found.asked.recipe.epochs}"
         if not self.alive:
             return f"{said}, interrupted: give the same command again to go on"
         return said if at.finish is None else f"{said}, {finish_words(at.finish, now)}"

@@ -10,11 +10,24 @@ from pathlib import Path
 import pytest
 import torch
 
-from invnas import DataSource, Experiment, Recipe, Run, range_test, run_search, write_report
+from invnas import (
+    BasicBlock,
+    DataSource,
+    Experiment,
+    HybridNet,
+    PlainStem,
+    Recipe,
+    Run,
+    Space,
+    Stage,
+    range_test,
+    run_search,
+    write_report,
+)
 from invnas.cost import pricer
 from invnas.engine.images import open_data
 from invnas.errors import BadInput
-from invnas.range_test import ENDS, find_rate
+from invnas.range_test import ENDS, _drawn, find_rate
 from invnas.space import load_space
 from invnas.training import train
 
@@ -60,6 +73,20 @@ def test_images_come_as_they_do_in_a_training() -> None:
 def test_caps_hold_for_what_is_tried() -> None:
     tight = found(replace(ASKED, max_macs=120_000))
     assert all(one.macs <= 120_000 for one in tight.sweeps)  # type: ignore[attr-defined]
+
+
+def test_tight_caps_leave_three_too() -> None:
+    asked = replace(ASKED, space="hybrid_cifar", max_macs=7_000_000)  # one draw of a thousand is within
+    tried = _drawn(asked, load_space("hybrid_cifar"), pricer((3, 32, 32), 10))
+    assert len(tried) >= 3
+    assert len({architecture.fingerprint for _, architecture in tried}) == len(tried)
+    assert all(macs <= 7_000_000 for macs, _ in tried)
+
+
+def test_a_space_of_one_architecture() -> None:
+    alone = Space(HybridNet(PlainStem(8, 3, 1, False), [Stage(8, [BasicBlock()])]))
+    tried = _drawn(ASKED, alone, pricer((3, 8, 8), 10))
+    assert len(tried) == 1
 
 
 def test_a_run_records_and_draws_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,9 @@ def sweep(rates: list[float], losses: list[float]) -> Sweep:
 
 def test_a_single_step_is_its_own_valley() -> None:
     assert sweep([0.3], [2.0]).lowest == 0.3
-    assert RateSearch((sweep([0.3], [2.0]),)).rate == 0.1
+    found = RateSearch((sweep([0.3], [2.0]),))
+    assert found.rate == 0.1
+    assert found.words == "the loss of one architecture is smallest at a rate of 0.3; a third of it is 0.1"
 
 
 def test_the_bottom_of_a_valley_is_found_among_noise() -> None:
