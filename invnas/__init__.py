@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from invnas.blocks import BasicBlock, Bottleneck, InvertedResidual, PointwiseBlock
     from invnas.commands import confirm_front, resume_search, run_search
     from invnas.dense import ConvolutionFPN, DenseNet, InvolutionFPN, SemanticFPN
+    from invnas.detectors import RCNNHeads, RetinaHead
     from invnas.experiment import DataSource, Experiment, Recipe
     from invnas.export import load_model
     from invnas.hybrid import DeepStem, HybridNet, PlainStem, Stage
@@ -41,6 +42,7 @@ _PUBLIC = {
     **dict.fromkeys(("BasicBlock", "Bottleneck", "InvertedResidual", "PointwiseBlock"), "blocks"),
     **dict.fromkeys(("DeepStem", "HybridNet", "PlainStem", "Stage"), "hybrid"),
     **dict.fromkeys(("ConvolutionFPN", "DenseNet", "InvolutionFPN", "SemanticFPN"), "dense"),
+    **dict.fromkeys(("RCNNHeads", "RetinaHead"), "detectors"),
     **dict.fromkeys(("Convolution", "DepthwiseConvolution", "Involution", "LocalAttention"), "operators"),
     "Preprocessing": "preprocessing",
     "Space": "space",
@@ -80,8 +82,10 @@ __all__ = [
     "PlainStem",
     "PointwiseBlock",
     "Preprocessing",
+    "RCNNHeads",
     "Recipe",
     "Repeat",
+    "RetinaHead",
     "Run",
     "SemanticFPN",
     "Space",

@@ -23,6 +23,7 @@ from invnas.measurement import CONVENTIONS, Cost, Segment
 from invnas.meter import Price, metered
 from invnas.nn.blocks import Piece, operator, pieces
 from invnas.nn.dense import Decoder, check_size, layers, levels_of, neck, parted
+from invnas.nn.detection import ROI_ALIGN, Regions
 from invnas.nn.network import Part, build
 from invnas.nn.skeleton import Shape, running, skeleton
 from invnas.operators import OPERATORS
@@ -149,11 +150,25 @@ def _price_neck(value: Any, maps: tuple[FeatureMap, ...], shapes: Any, conventio
 @lru_cache(maxsize=10_000)
 def _price_layers(
     head: Decoder, levels: tuple[FeatureMap, ...], shapes: Any, input_shape: Shape, convention: str
-) -> Price:
-    make = lambda: layers(head.layers, levels, input_shape, **head.given)  # noqa: E731
-    price = _price_built(make, type(head.layers).__name__, *shapes, convention=convention, size=input_shape[1:])
+) -> tuple[tuple[str, Price], ...]:
+    name = type(head.layers).__name__
+    with running(name, shapes):
+        made = skeleton(lambda: layers(head.layers, levels, input_shape, **head.given))
+    price = _price_built(lambda: made, name, *shapes, convention=convention, size=input_shape[1:])
     check_output(head, input_shape, price.shape)
-    return price
+    regions = [(one.name, _price_regions(one, shapes, convention)) for one in getattr(made, "regions", ())]
+    own = price.parameters - sum(region.parameters for _, region in regions)
+    return ("head", price._replace(parameters=own)), *regions
+
+
+def _price_regions(regions: Regions, shapes: Any, convention: str) -> Price:
+    """Return what layers cost that see so many regions, each by itself, while the levels wait."""
+    shape = (shapes[0][0], regions.side, regions.side)
+    one = _price_built(lambda: regions.module, regions.name, shape, convention=convention)
+    # The published conventions pass over RoI align.
+    macs = one.macs + (ROI_ALIGN * math.prod(shape) if convention == "macs" else 0)
+    peak = sum(map(_bytes, shapes)) + regions.number * one.peak
+    return Price(regions.number * macs, one.parameters, peak, (regions.number, *one.shape))
 
 
 def _price_ends(
@@ -164,11 +179,12 @@ def _price_ends(
         return [("head", _price_head(head, maps, shapes, input_shape, convention))]
     check_size(maps, input_shape)
     if head.neck is None:
-        return [("head", _price_layers(head, maps, shapes, input_shape, convention))]
+        return [*_price_layers(head, maps, shapes, input_shape, convention)]
     before = _price_neck(head.neck, maps, shapes, convention)
     after = _price_layers(head, levels_of(head.neck, maps), before.shape, input_shape, convention)
     # The maps that the neck has taken are alive until the network has its output.
-    return [("neck", before), ("head", after._replace(peak=after.peak + sum(map(_bytes, shapes))))]
+    waiting = sum(map(_bytes, shapes))
+    return [("neck", before), *((name, price._replace(peak=price.peak + waiting)) for name, price in after)]
 
 
 @lru_cache(maxsize=10_000)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from invnas.choice import facts_of
+from invnas.detectors import DETECTORS
 from invnas.errors import InvalidArchitecture, shown
 from invnas.head import FeatureMap
 from invnas.hybrid import HybridNet
@@ -143,7 +144,7 @@ class SemanticFPN:
 
 #: The necks and the heads that come with invnas.
 NECKS = (ConvolutionFPN, InvolutionFPN)
-DENSE_HEADS = (SemanticFPN,)
+DENSE_HEADS = (SemanticFPN, *DETECTORS)
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ class DenseNet:
     Attributes:
         backbone: Stem and stages; the neck takes what leaves the stages.
         neck: ConvolutionFPN, InvolutionFPN, the user's own, or None: the head takes the maps of the stages.
-        head: SemanticFPN, or the user's own.
+        head: SemanticFPN, RetinaHead, RCNNHeads, or the user's own.
 
     >>> from invnas import Bottleneck, Convolution, PlainStem, Stage
     >>> backbone = HybridNet(PlainStem(16, 3, 2, False), [Stage(16, [Bottleneck(Convolution(3))])])

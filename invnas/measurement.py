@@ -26,7 +26,8 @@ CONVENTIONS: Mapping[str, str] = {
     "published": (
         "FLOPs are those of the involution paper for one image: multiply-adds of convolutions (with their bias "
         "additions), kernel generation and the local multiply-add of involution, 2 per element of a batch norm, 1 per "
-        "output of a ReLU, 1 per input of a pooling; the final linear layer and additions of maps are not counted"
+        "output of a ReLU, 1 per input of a pooling; the final linear layer of a classifier, additions of maps, RoI "
+        "align and the ReLU of a region proposal network are not counted"
     ),
     "published-segmentation": (
         "FLOPs are those of the involution paper's table of segmentation for one image: as by `published`, but of the "

@@ -150,7 +150,8 @@ class _Meter(TorchDispatchMode):
         self._published = convention != "macs"
         self._left_out = _LINEAR if self._published and head else frozenset()
         self._norms_count = convention != "published-segmentation"
-        self._hooks = [] if self._norms_count else list(self._hooks_for_segmentation(module))
+        self._passed_over = False
+        self._hooks = list(self._hooks_for(module)) if self._published else []
         self.macs = 0
         self.peak = 0
         self.in_norm = False
@@ -179,7 +180,7 @@ class _Meter(TorchDispatchMode):
         summed = self._products.summed(func, args, kwargs or {}, result)
         if packet not in flop_registry and not self.in_norm:
             self.macs += summed
-        if self._published and (self._norms_count or not is_norm):
+        if self._published and not self._passed_over and (self._norms_count or not is_norm):
             self.macs += _beyond_macs(packet, args, result)
         for tensor in result if isinstance(result, tuple | list) else (result,):
             if isinstance(tensor, torch.Tensor):
@@ -191,20 +192,26 @@ class _Meter(TorchDispatchMode):
             hook.remove()
         super().__exit__(*raised)
 
-    def _hooks_for_segmentation(self, module: nn.Module) -> Iterator[RemovableHandle]:
-        """Count of the norms those that are never synchronised, and an operation for each output of a doubling."""
+    def _hooks_for(self, module: nn.Module) -> Iterator[RemovableHandle]:
+        """Count nothing in what the published counter passed over.
 
-        def counted(yes: bool) -> Callable[..., None]:
-            return lambda *_: setattr(self, "_norms_count", yes)
+        For segmentation count of the norms those that are never synchronised, and an operation for each output of a
+        doubling.
+        """
+
+        def switched(name: str, on: bool) -> Callable[..., None]:
+            return lambda *_: setattr(self, name, on)
 
         def doubled(_: Any, __: Any, output: torch.Tensor) -> None:
             self.macs += output.numel()
 
+        marks = {"passed_over": "_passed_over", **({} if self._norms_count else {"never_synchronised": "_norms_count"})}
         for one in module.modules():
-            if getattr(one, "never_synchronised", False):
-                yield one.register_forward_pre_hook(counted(True))
-                yield one.register_forward_hook(counted(False))
-            if isinstance(one, Doubling):
+            for mark, name in marks.items():
+                if getattr(one, mark, False):
+                    yield one.register_forward_pre_hook(switched(name, True))
+                    yield one.register_forward_hook(switched(name, False))
+            if isinstance(one, Doubling) and not self._norms_count:
                 yield one.register_forward_hook(doubled)
 
     def hold(self, tensor: torch.Tensor) -> None:

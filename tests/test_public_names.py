@@ -10,15 +10,15 @@ import invnas
 FROZEN = """
     Architecture BasicBlock Bottleneck Choice Convolution ConvolutionFPN Cost DataSource DeepStem DenseNet
     DepthwiseConvolution Experiment HybridNet InvertedResidual Involution InvolutionFPN Latency LocalAttention
-    Measurement PlainStem PointwiseBlock Preprocessing Recipe Repeat Run SemanticFPN Space Stage Trial
-    confirm_front evaluate_model export_model fold load_model onnx_library resume_search retrain
+    Measurement PlainStem PointwiseBlock Preprocessing RCNNHeads Recipe Repeat RetinaHead Run SemanticFPN Space Stage
+    Trial confirm_front evaluate_model export_model fold load_model onnx_library resume_search retrain
     run_search show_report write_report
 """.split()
 
 DECIDING = """
-    errors choice rules plain dense architecture zoo shipped space measurement objective task caps frame facts
+    errors choice rules plain dense detectors architecture zoo shipped space measurement objective task caps frame facts
     experiment latency.settings latency.cache latency.predictor preprocessing pareto space_check
-    tasks.classification tasks.segmentation masks
+    tasks.classification tasks.detection tasks.segmentation masks
 """.split()
 
 

@@ -13,9 +13,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from invnas.dense import NECKS, DenseNet, SemanticFPN
+from invnas.detectors import RCNNHeads, RetinaHead
 from invnas.errors import InvalidArchitecture
 from invnas.head import FeatureMap, Head
 from invnas.nn.blocks import operator, own
+from invnas.nn.detection import RCNNLayers, RetinaLayers
 from invnas.nn.layers import Doubling, conv_norm_relu
 from invnas.nn.skeleton import Shape
 from invnas.operators import Convolution
@@ -49,8 +51,13 @@ def layers(value: Any, levels: Sequence[FeatureMap], input_shape: Shape, **given
         input_shape: (channels, height, width) of one image.
         given: What the task gives, such as the number of classes.
     """
-    if isinstance(value, SemanticFPN):
-        return SemanticScores(value, levels, **given)
+    match value:
+        case SemanticFPN():
+            return SemanticScores(value, levels, **given)
+        case RetinaHead():
+            return RetinaLayers(value, levels, **given)
+        case RCNNHeads():
+            return RCNNLayers(value, levels, **given)
     return own(value, "head", levels=tuple(levels), input_shape=input_shape, **given)
 
 

@@ -16,6 +16,7 @@ from invnas.architecture import Architecture
 from invnas.blocks import BLOCKS, BasicBlock, Bottleneck, InvertedResidual, PointwiseBlock
 from invnas.choice import children
 from invnas.dense import NECKS, DenseNet, backbone_of
+from invnas.detectors import RCNNHeads
 from invnas.hybrid import DeepStem, HybridNet, PlainStem, Stage
 from invnas.operators import Convolution, DepthwiseConvolution, Involution, LocalAttention, kind_of
 from invnas.report.units import LOOKS, SOFT
@@ -75,7 +76,9 @@ def summary(architecture: Architecture) -> list[str]:
         labels = [block_label(block) for block in stage.blocks]
         lines.append(f"stage {i + 1}: {_size(stage)}, {_runs(labels) or 'no block'}")
     if isinstance(architecture.network, DenseNet):
-        lines += [f"{name}: {_size(part)}, {_dense_label(part)}" for name, part in _ends(architecture.network)]
+        for name, part in _ends(architecture.network):
+            said = [_size(part), *(text for text, _ in _dense_cells(part))]
+            lines.append(f"{name}: {', '.join(text for text in said if text)}")
     return lines
 
 
@@ -165,7 +168,8 @@ def _network(canvas: _Canvas, network: HybridNet, whole: HybridNet | DenseNet) -
     for name, part in _ends(whole):
         _arrow(canvas)
         frame = _Frame(canvas, name, _size(part))
-        canvas.row(_INSET, WIDTH - 2 * _INSET, [(_dense_label(part), _colour(getattr(part, "spatial", part)))])
+        for label, colour in _dense_cells(part):
+            canvas.row(_INSET, WIDTH - 2 * _INSET, [(label, colour)])
         frame.close()
 
 
@@ -174,14 +178,17 @@ def _ends(network: DenseNet) -> list[tuple[str, Any]]:
     return [(name, part) for name, part in (("neck", network.neck), ("head", network.head)) if part is not None]
 
 
-def _dense_label(part: Any) -> str:
-    """Return what a neck or head is: of a pyramid the operator on its levels."""
-    name = type(part).__name__
-    if not isinstance(part, NECKS):
-        return name
-    taken = "all" if part.levels is None else f"{part.levels}"
-    extra = f" + {part.extra_levels}" if part.extra_levels else ""
-    return f"FPN of {taken}{extra} levels: {operator_label(part.spatial)}"
+def _dense_cells(part: Any) -> list[tuple[str, str]]:
+    """Return what a neck or head is, with its colour: of a pyramid the operator on its levels, of heads a row each."""
+    if isinstance(part, NECKS):
+        taken = "all" if part.levels is None else f"{part.levels}"
+        extra = f" + {part.extra_levels}" if part.extra_levels else ""
+        return [(f"FPN of {taken}{extra} levels: {operator_label(part.spatial)}", _colour(part.spatial))]
+    if isinstance(part, RCNNHeads):
+        operators = [("RPN", part.rpn)] + ([] if part.mask is None else [("mask", part.mask)])
+        rpn, *mask = [(f"{name}: {operator_label(one)}", _colour(one)) for name, one in operators]
+        return [rpn, (f"box: linear {part.box_width}, {part.proposals:,} proposals", ""), *mask]
+    return [(type(part).__name__, _colour(part))]
 
 
 def _stage(canvas: _Canvas, name: str, stage: Stage, channels: int) -> None:

@@ -1,0 +1,1 @@
+"""Object detection: boxes, and masks where the network makes them."""
