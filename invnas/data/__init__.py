@@ -10,14 +10,15 @@ if TYPE_CHECKING:
     from invnas.data.digits import Digits, HardDigits
     from invnas.data.folder import ImageFolder
     from invnas.data.hugging_face import HuggingFace
+    from invnas.data.hugging_face_masks import HuggingFaceMasks
     from invnas.data.mask_folder import MaskFolder
     from invnas.data.scenes import Scenes
     from invnas.data.source import describe, load_data
     from invnas.facts import DataFacts
 
 __all__ = [
-    "Cifar", "DataFacts", "Digits", "HardDigits", "HuggingFace", "ImageFolder", "MaskFolder", "Scenes", "describe",
-    "load_data",
+    "Cifar", "DataFacts", "Digits", "HardDigits", "HuggingFace", "HuggingFaceMasks", "ImageFolder", "MaskFolder",
+    "Scenes", "describe", "load_data",
 ]  # fmt: skip
 
 _HOME = {
@@ -27,6 +28,7 @@ _HOME = {
     "HardDigits": "invnas.data.digits",
     "HuggingFace": "invnas.data.hugging_face",
     "ImageFolder": "invnas.data.folder",
+    "HuggingFaceMasks": "invnas.data.hugging_face_masks",
     "MaskFolder": "invnas.data.mask_folder",
     "Scenes": "invnas.data.scenes",
     "describe": "invnas.data.source",

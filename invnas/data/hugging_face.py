@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -13,14 +11,14 @@ import torch
 from invnas.data.augment import Augment
 from invnas.data.decoding import decode_all
 from invnas.data.framing import Frame
+from invnas.data.hub import encoded, is_image, load_tables, split_name
 from invnas.data.image_set import ImageSet
-from invnas.data.listing import SPLITS
 from invnas.data.loader import default_workers
 from invnas.data.module import ImageDataModule, Splits
 from invnas.data.pictures import RowPictures, Span, channels_of, check_channels, span_of
 from invnas.data.stream import StreamImages
 from invnas.data.tensors import TensorImages
-from invnas.errors import BadInput, MissingExtra, nearest, shown
+from invnas.errors import BadInput, nearest, shown
 from invnas.rules import LARGEST, WORKERS, check_whole
 
 _LABEL_NAMES = ("label", "labels", "fine_label", "target", "class")
@@ -88,13 +86,13 @@ class HuggingFace(ImageDataModule):
 
     def open_splits(self) -> Splits:
         """Load the table; the test rows are not decoded before the test."""
-        parts = _load(self.dataset, self.config)
-        train_name = _split_name(parts, "train", self.dataset) or next(iter(parts))
+        parts = load_tables(self.dataset, self.config)
+        train_name = split_name(parts, "train", self.dataset) or next(iter(parts))
         train = parts[train_name]
         columns = _Columns.find(train, self.image_column, self.label_column, f"'{self.dataset}'")
         others = {name: part for name, part in parts.items() if name != train_name}
-        validation_name = _split_name(others, "validation", self.dataset)
-        test_name = _split_name(others, "test", self.dataset)
+        validation_name = split_name(others, "validation", self.dataset)
+        test_name = split_name(others, "test", self.dataset)
         images = self._images(train, columns, train_name)
         return Splits(
             f"the split {train_name} of '{self.dataset}'",
@@ -143,7 +141,7 @@ class _Columns:
         for wanted in (image, label):
             if wanted is not None and wanted not in table.column_names:
                 raise BadInput(f"{origin} has no column `{wanted}`; {nearest(wanted, table.column_names)}")
-        image = image or next((name for name in table.column_names if _is_image(table.features[name])), None)
+        image = image or next((name for name in table.column_names if is_image(table.features[name])), None)
         label = label or next((name for name in _LABEL_NAMES if name in table.column_names and name != image), None)
         for wanted, kind in ((image, "image"), (label, "label")):
             if wanted is None:
@@ -164,12 +162,7 @@ class _Columns:
 
     def images(self, table: Any) -> Any:
         """Return the column of encoded images."""
-        import datasets
-
-        if isinstance(table.features[self.image], datasets.Image):
-            # We decode ourselves: then a broken image is named by its row, and threads share the work.
-            table = table.cast_column(self.image, datasets.Image(decode=False))
-        return table[self.image]
+        return encoded(table, self.image)
 
     def labels(self, table: Any, origin: str) -> np.ndarray:
         """Return the class of each row."""
@@ -181,42 +174,3 @@ class _Columns:
                 f"row {unknown} of {origin} has the label {shown(column[unknown])}, which no training image has"
             )
         return np.asarray([number[value] for value in column], dtype=np.int64)
-
-
-def _split_name(parts: Mapping[str, Any], split: str, dataset: str) -> str | None:
-    found = [name for name in SPLITS[split] if name in parts]
-    if len(found) > 1:
-        raise BadInput(f"'{dataset}' has two splits of {split} images, {found[0]} and {found[1]}: keep one")
-    return found[0] if found else None
-
-
-def _is_image(feature: Any) -> bool:
-    import datasets
-
-    return isinstance(feature, datasets.Image) or (isinstance(feature, dict) and {"bytes", "path"} <= set(feature))
-
-
-def _load(name: str, config: str | None) -> dict[str, Any]:
-    try:
-        import datasets
-    except ImportError:
-        raise MissingExtra("datasets", "data") from None
-    path = Path(name).expanduser()
-    if not path.exists() and name.startswith((".", "/", "~")):
-        raise BadInput(f"the data set '{name}' does not exist")
-    try:
-        if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
-            loaded = datasets.load_from_disk(str(path))
-        elif path.is_file():
-            loaded = datasets.load_dataset("parquet", data_files={"train": str(path)})
-        else:
-            loaded = datasets.load_dataset(str(path) if path.exists() else name, config)
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        raise BadInput(f"the data set '{name}' cannot be loaded: {' '.join(str(error).split())}") from None
-    except IndexError:
-        # load_from_disk looks for a first row before it returns.
-        raise BadInput(f"the data set '{name}' has no images") from None
-    parts = dict(loaded) if isinstance(loaded, dict) else {"train": loaded}
-    if not parts:
-        raise BadInput(f"the data set '{name}' has no images")
-    return parts

@@ -12,7 +12,7 @@ from PIL import Image
 
 from invnas.data.listing import is_picture
 from invnas.data.mask_coding import MaskCoding
-from invnas.data.pictures import FilePictures, Span, content_of, decode, opened
+from invnas.data.pictures import Pictures, Span, content_of, decode, opened
 from invnas.errors import BadInput
 from invnas.masks import IGNORED
 
@@ -26,8 +26,8 @@ _VALUES = 256  # masks whose values are looked at before anything is trained
 
 
 @dataclass(frozen=True)
-class FilePairs:
-    """Images and their masks in files.
+class CodedPairs:
+    """Encoded images and their masks, in files or in the rows of a table.
 
     Attributes:
         pictures: The images.
@@ -36,8 +36,8 @@ class FilePairs:
         channels: 1 or 3.
     """
 
-    pictures: FilePictures
-    masks: FilePictures
+    pictures: Pictures
+    masks: Pictures
     coding: MaskCoding
     channels: int
 
@@ -66,7 +66,7 @@ class FilePairs:
         return torch.from_numpy(map.astype(np.int64))
 
     def content(self, index: int) -> bytes:
-        """Return the bytes of both files, and what the values mean."""
+        """Return the bytes of both, and what the values mean."""
         return repr(self.coding).encode() + content_of(self.pictures, index) + content_of(self.masks, index)
 
     def check(self, origin: str) -> None:

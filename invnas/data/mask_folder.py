@@ -13,7 +13,7 @@ import numpy as np
 from invnas.data.listing import SPLITS, named_folder, split_folder
 from invnas.data.loader import default_workers
 from invnas.data.mask_coding import MaskCoding
-from invnas.data.mask_files import IMAGES, MASKS, FilePairs, paired
+from invnas.data.mask_files import IMAGES, MASKS, CodedPairs, paired
 from invnas.data.masked import MaskDataModule
 from invnas.data.module import Splits
 from invnas.data.pairs import PairFrame, PairImages
@@ -91,7 +91,7 @@ class MaskFolder(MaskDataModule):
         for sentence in one_of("on_broken_image", on_broken_image, ("error", "skip")):
             raise BadInput(sentence)
         self.root, self.test_folder = Path(root), test_folder
-        self.frame = PairFrame(_size(image_size), channels, flip, scales)
+        self.frame = PairFrame(size_of(image_size), channels, flip, scales)
         self.num_workers = default_workers() if num_workers is None else num_workers
         self.skip = on_broken_image == "skip"
         self.said = {"classes": classes, "class_names": class_names, "palette": palette, "ignore_value": ignore_value}
@@ -152,15 +152,19 @@ class MaskFolder(MaskDataModule):
         self.left_out += tuple(os.path.relpath(images.paths[number], self.root) for number in sorted(broken))
         readable = FilePictures([images.paths[number] for number in good])
         span = span or span_of(readable)
-        FilePairs(readable, FilePictures([masks.paths[number] for number in good]), coding, self.frame.channels).check(
+        CodedPairs(readable, FilePictures([masks.paths[number] for number in good]), coding, self.frame.channels).check(
             f"'{folder / MASKS}'"
         )
-        pairs = FilePairs(replace(images, span=span), masks, coding, self.frame.channels)
+        pairs = CodedPairs(replace(images, span=span), masks, coding, self.frame.channels)
         return PairImages(pairs, np.arange(len(images)), self.frame, self.num_workers, broken)
 
 
-def _size(given: Any) -> tuple[int, int]:
-    """Return (height, width) of one side or both."""
+def size_of(given: Any) -> tuple[int, int]:
+    """Return (height, width) of one side or both.
+
+    Raises:
+        BadInput: If it is neither, or smaller than anything with an outline.
+    """
     sides = tuple(given) if isinstance(given, list | tuple) else (given, given)
     if len(sides) != 2:
         raise BadInput(f"`image_size` must be a side in pixels or [height, width], but got {shown(given)}")

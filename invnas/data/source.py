@@ -21,7 +21,7 @@ from invnas.rules import CLASSES, LARGEST, image
 _SCALE = ("mean", "std")
 _MODULES = {
     "Cifar": "cifar", "Digits": "digits", "HardDigits": "digits", "HuggingFace": "hugging_face",
-    "ImageFolder": "folder", "MaskFolder": "mask_folder", "Scenes": "scenes",
+    "HuggingFaceMasks": "hugging_face_masks", "ImageFolder": "folder", "MaskFolder": "mask_folder", "Scenes": "scenes",
 }  # fmt: skip
 _BUILT_IN = tuple(f"invnas.data.{name}" for name in _MODULES)
 
