@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from invnas.architecture import Architecture
     from invnas.blocks import BasicBlock, Bottleneck, InvertedResidual, PointwiseBlock
     from invnas.commands import confirm_front, resume_search, run_search
-    from invnas.dense import ConvolutionFPN, DenseNet, InvolutionFPN, SemanticFPN
+    from invnas.dense import ConvolutionFPN, DenseNet, InvolutionFPN, SemanticFPN, UPerNetHead
     from invnas.detectors import RCNNHeads, RetinaHead
     from invnas.experiment import DataSource, Experiment, Recipe
     from invnas.export import load_model
@@ -41,7 +41,7 @@ _PUBLIC = {
     "Architecture": "architecture",
     **dict.fromkeys(("BasicBlock", "Bottleneck", "InvertedResidual", "PointwiseBlock"), "blocks"),
     **dict.fromkeys(("DeepStem", "HybridNet", "PlainStem", "Stage"), "hybrid"),
-    **dict.fromkeys(("ConvolutionFPN", "DenseNet", "InvolutionFPN", "SemanticFPN"), "dense"),
+    **dict.fromkeys(("ConvolutionFPN", "DenseNet", "InvolutionFPN", "SemanticFPN", "UPerNetHead"), "dense"),
     **dict.fromkeys(("RCNNHeads", "RetinaHead"), "detectors"),
     **dict.fromkeys(("Convolution", "DepthwiseConvolution", "Involution", "LocalAttention"), "operators"),
     "Preprocessing": "preprocessing",
@@ -91,6 +91,7 @@ __all__ = [
     "Space",
     "Stage",
     "Trial",
+    "UPerNetHead",
     "confirm_front",
     "evaluate_model",
     "export_model",

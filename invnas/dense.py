@@ -104,7 +104,7 @@ class InvolutionFPN(_Pyramid):
         reduction_ratio: Channels over hidden channels of the kernel generator, a divisor; None: it is one linear map.
 
     >>> list(InvolutionFPN(width=64, group_channels=24).problems())
-    ['`group_channels` must divide the channels, but got group_channels=24 and 64 channels; nearest: 16, 32, 64']
+    ['`group_channels` must divide the channels, but got group_channels=24 and 64 channels; nearest: 8, 16, 32']
 
     Source: Li et al., "Involution", CVPR 2021, section 4.2.
     """
@@ -142,9 +142,38 @@ class SemanticFPN:
         yield from whole("width", self.width)
 
 
+#: Sides of the averages that the head of UPerNet takes of the coarsest map.
+POOLS = (1, 2, 3, 6)
+
+
+@dataclass(frozen=True)
+class UPerNetHead:
+    """The head of UPerNet, over the maps of a backbone: pyramid pooling of the coarsest, then a pyramid of its own.
+
+    The coarsest map is averaged to 1 x 1, 2 x 2, 3 x 3 and 6 x 6, each then by a 1 x 1 convolution; a 3 x 3 convolution
+    takes the map and these, scaled back. 1 x 1 lateral convolutions of the finer maps, a top-down sum, a 3 x 3
+    convolution on each, and one over all levels, scaled to the finest, follow; all have batch norm and ReLU. A 1 x 1
+    convolution makes the scores, which are scaled to the size of the image.
+
+    Attributes:
+        width: Channels of these convolutions.
+
+    >>> list(UPerNetHead(width=0).problems())
+    ['`width` must be a whole number from 1 to 65,536, but got 0']
+
+    Source: Xiao et al., "Unified Perceptual Parsing for Scene Understanding", ECCV 2018, section 3.1.
+    """
+
+    width: int = 512
+
+    def problems(self) -> Iterator[str]:
+        """Yield one sentence for each rule that is broken."""
+        yield from whole("width", self.width)
+
+
 #: The necks and the heads that come with invnas.
 NECKS = (ConvolutionFPN, InvolutionFPN)
-DENSE_HEADS = (SemanticFPN, *DETECTORS)
+DENSE_HEADS = (SemanticFPN, UPerNetHead, *DETECTORS)
 
 
 @dataclass(frozen=True)
@@ -154,7 +183,7 @@ class DenseNet:
     Attributes:
         backbone: Stem and stages; the neck takes what leaves the stages.
         neck: ConvolutionFPN, InvolutionFPN, the user's own, or None: the head takes the maps of the stages.
-        head: SemanticFPN, RetinaHead, RCNNHeads, or the user's own.
+        head: SemanticFPN, UPerNetHead, RetinaHead, RCNNHeads, or the user's own.
 
     >>> from invnas import Bottleneck, Convolution, PlainStem, Stage
     >>> backbone = HybridNet(PlainStem(16, 3, 2, False), [Stage(16, [Bottleneck(Convolution(3))])])

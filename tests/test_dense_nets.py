@@ -167,7 +167,11 @@ BROKEN = [
     (InvolutionFPN(8, group_channels=3), HEAD, r"`group_channels` must divide the channels, .*\(neck\)"),
     (InvolutionFPN(8, group_channels=4, reduction_ratio=3), HEAD, r"`reduction_ratio` must divide .*\(neck\)"),
     ("fpn", HEAD, "'fpn' stands where a neck is wanted: take ConvolutionFPN, InvolutionFPN, or"),
-    (NECK, None, "None stands where a head is wanted: take SemanticFPN, or a frozen dataclass"),
+    (
+        NECK,
+        None,
+        "None stands where a head is wanted: take SemanticFPN, UPerNetHead, RetinaHead, RCNNHeads, or a frozen",
+    ),
     (NECK, SemanticFPN(-1), r"`width` must be .* got -1 \(head\)"),
 ]
 

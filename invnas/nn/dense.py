@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from invnas.dense import NECKS, DenseNet, SemanticFPN
+from invnas.dense import NECKS, DenseNet, SemanticFPN, UPerNetHead
 from invnas.detectors import RCNNHeads, RetinaHead
 from invnas.errors import InvalidArchitecture
 from invnas.head import FeatureMap, Head
@@ -20,6 +20,7 @@ from invnas.nn.blocks import operator, own
 from invnas.nn.detection import RCNNLayers, RetinaLayers
 from invnas.nn.layers import Doubling, conv_norm_relu
 from invnas.nn.skeleton import Shape
+from invnas.nn.upernet import UPerNetScores
 from invnas.operators import Convolution
 
 
@@ -54,6 +55,8 @@ def layers(value: Any, levels: Sequence[FeatureMap], input_shape: Shape, **given
     match value:
         case SemanticFPN():
             return SemanticScores(value, levels, **given)
+        case UPerNetHead():
+            return UPerNetScores(value, levels, **given)
         case RetinaHead():
             return RetinaLayers(value, levels, **given)
         case RCNNHeads():
