@@ -27,7 +27,7 @@ from invnas.settings import parse_count, path_of, whole
 from invnas.space import Space, load_space
 from invnas.space_check import SpaceCheck, check_space, smallest_within
 from invnas.space_source import space_file
-from invnas.task import check_recipe
+from invnas.task import check_network, check_recipe
 
 if TYPE_CHECKING:
     from invnas.engine.ray.cluster import Cluster
@@ -86,6 +86,7 @@ def run_search(experiment: Experiment, run_dir: str | Path, *, quiet: bool = Fal
     experiment = replace(experiment, recipe=experiment.recipe.resolved())  # the record says what was used
     with space_file(experiment.space) as space_path:
         space = load_space(space_path)
+        check_network(experiment.what, space.network)
         earlier = _earlier(experiment, space)
         make_sampler(experiment, space, earlier=earlier)
         with quiet_lightning():
@@ -93,16 +94,15 @@ def run_search(experiment: Experiment, run_dir: str | Path, *, quiet: bool = Fal
         data, facts = open_data(experiment.data, experiment.what)
         check_sampling(data, experiment.recipe)
         check_recipe(experiment.what, experiment.recipe, facts)
-        caps = experiment.caps
         price = pricer(facts.input_shape, experiment.what.head(facts))
-        if str(caps):
-            smallest_within(space, price, caps, experiment.seed)
+        if str(experiment.caps):
+            smallest_within(space, price, experiment.caps, experiment.seed)
         own = Path(space_path).read_text(encoding="utf-8")
         experiment, start = starting(experiment, space, facts, quiet)
         with _connected(experiment) as cluster, metering_of(experiment, space, own, facts) as metering:
             if metering is not None:
                 metering.calibrate(quiet)
-                metering.check(caps, experiment.seed)
+                metering.check(experiment.caps, experiment.seed)
             rates = None
             if experiment.recipe.learning_rate == AUTO:
                 rates = find_rate(experiment, space, price, data, facts, start)

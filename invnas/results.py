@@ -13,10 +13,12 @@ from invnas.exporting import export_model, export_trial
 from invnas.from_scratch import retrain
 from invnas.measurement import Trial
 from invnas.run import Run
+from invnas.store import pictures_of
 from invnas.trained import need_test_images, trained_network
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningDataModule
+    from torch import nn
 
     from invnas.facts import DataFacts
     from invnas.report.collect import Beyond
@@ -68,8 +70,24 @@ def _measure_one(
     )
     if found.confusion:
         run.keep_confusion(trial.number, found.confusion)
+    _draw(run, trial, network, data, facts)
     run.add_tested({trial.number: found.values})  # last: what has a number here is not tested again
     return ""
+
+
+def _draw(run: Run, trial: Trial, network: nn.Module, data: LightningDataModule, facts: DataFacts) -> None:
+    """Keep a picture of what a trial finds in the first test images, where its task draws one."""
+    from invnas.data.source import single_loader
+    from invnas.files import replacing
+
+    draw = getattr(run.experiment.what, "pictures", None)
+    if draw is None:
+        return
+    images, targets = next(iter(single_loader(data, "test_dataloader")))
+    path = run.folder / pictures_of(trial.number)
+    path.parent.mkdir(exist_ok=True)
+    with replacing(path) as part:
+        draw(network, images, targets, facts).save(part, format="PNG")
 
 
 def write_report(
@@ -119,6 +137,11 @@ def _beyond(run: Run) -> Beyond:
         ends=run.manifest.ends,
         classes=facts.class_names or (),
         rates=run.rates(),
+        pictures={
+            trial.number: path.read_bytes()
+            for trial in run.front()
+            if (path := run.folder / pictures_of(trial.number)).is_file()
+        },
         confusions={trial.number: one for trial in run.front() if (one := run.confusion(trial.number)) is not None},
     )
     if not run.trusted:

@@ -31,6 +31,11 @@ def confusion_of(number: int) -> str:
     return f"confusion/{number}.json"
 
 
+def pictures_of(number: int) -> str:
+    """Return the name of the picture of what a trial finds in some test images."""
+    return f"pictures/{number}.png"
+
+
 def logs_of(number: int) -> str:
     """Return the name of the folder of a trial's logs."""
     return f"logs/{number}"

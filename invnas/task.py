@@ -116,6 +116,15 @@ def check_recipe(task: Task, recipe: Recipe, facts: DataFacts) -> None:
             )
 
 
+def check_network(task: Task, network: Any) -> None:
+    """Raise BadInput unless a network value (of a space, with its choices) is of a kind that a task can train.
+
+    A task with a method `check_network(network)` is asked; one without takes any.
+    """
+    if own := getattr(task, "check_network", None):
+        own(network)
+
+
 def head_of(task: str, input_shape: tuple[int, int, int], classes: int) -> Head:
     """Return what the networks of a task end in, for images of this shape and so many classes.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from invnas.errors import BadInput, nearest
 from invnas.experiment import DataSource
-from invnas.report.evaluation import Evaluation
+from invnas.report.evaluation import Evaluation, TaskEvaluation
 from invnas.run import Run
 from invnas.settings import path_of
 from invnas.space import Space
@@ -36,8 +36,9 @@ def evaluate_model(
     space: str | Path | Space | None = None,
     preprocessing: Preprocessing | None = None,
     trust: bool = False,
-) -> Evaluation:
-    """Return what an exported classifier reaches on labelled images: accuracy with its interval, and what it confuses.
+) -> Evaluation | TaskEvaluation:
+    """Return what an exported model reaches on labelled images: of a classifier the accuracy with its interval and what
+    it confuses, of a model of another task what that measures.
 
     Args:
         folder: What `export_model` wrote, with the format safetensors among its formats.
@@ -62,13 +63,16 @@ def evaluate_model(
     if split not in _HOOKS:
         raise BadInput(f"unknown split '{split}'; {nearest(str(split), _HOOKS)}")
     predictor = load_model(folder, space, preprocessing, trust).predict
-    if predictor.task != "classification":
-        predictor.check()
     if isinstance(data, DataSource | Run):
         return _of_source(predictor, data, split)
     path = path_of(data, "data")
     if (path / "run.json").is_file():
         return _of_source(predictor, Run.open(path), split)
+    if predictor.task != "classification":
+        raise BadInput(
+            f"a folder with a folder of images for each class says nothing to the task '{predictor.task}': give the "
+            "class path of a data module with its arguments, or a run"
+        )
     return _of_folder(predictor, path, split)
 
 
@@ -98,7 +102,7 @@ def _of_folder(predictor: Predictor, root: Path, split: Split) -> Evaluation:
     return _counted(predictor, pairs(), f"all of '{folder}'")
 
 
-def _of_source(predictor: Predictor, source: DataSource | Run, split: Split) -> Evaluation:
+def _of_source(predictor: Predictor, source: DataSource | Run, split: Split) -> Evaluation | TaskEvaluation:
     """Evaluate on the batches of a data module, prepared as the model wants them."""
     from lightning.pytorch import LightningDataModule
 
@@ -125,6 +129,15 @@ def _of_source(predictor: Predictor, source: DataSource | Run, split: Split) -> 
         )
     loader = single_loader(data, _HOOKS[split])
     origins = getattr(data, "origins", {})
+    if predictor.task != "classification":
+        names, own = facts.class_names, predictor.names
+        if names is not None and own is not None and names != tuple(own):
+            raise BadInput(
+                f"{path} has the classes {', '.join(names)}, but the model {', '.join(own)}: they must be the same in "
+                "the same order"
+            )
+        with user_code(f"the {split} loader of `{path}`"):
+            return _by_task(predictor, loader, facts, f"{origins.get(split, split)}, {path}")
     with user_code(f"the {split} loader of `{path}`"):
         return _counted(predictor, _answers(predictor, loader, numbers), f"{origins.get(split, split)}, {path}")
 
@@ -151,6 +164,28 @@ def _check_images(predictor: Predictor, data: LightningDataModule, facts: DataFa
     assert how.mean is not None
     assert how.std is not None
     data.normalisation = Normalisation(how.mean, how.std)
+
+
+def _by_task(predictor: Predictor, loader: Any, facts: DataFacts, images: str) -> TaskEvaluation:
+    """Return what the Learner of a task measures on the batches of a loader."""
+    import torch
+
+    from invnas.experiment import Recipe
+    from invnas.task import load_task
+
+    task, seen = load_task(predictor.task), 0
+    learner = task.module(predictor.network, facts, Recipe()).eval()
+    check = task.check_targets(facts)
+    with torch.no_grad():
+        for batch, targets in loader:
+            check(targets, len(batch), False)
+            learner.measure(learner(batch), targets)
+            seen += len(batch)
+    if not seen:
+        raise BadInput(f"there are no images to evaluate on: {images}")
+    found = learner.measured()
+    values = {one.name: found[one.name] for one in task.objectives if one.name in found}
+    return TaskEvaluation(images, values, _names(predictor), learner.class_values())
 
 
 def _answers(predictor: Predictor, loader: Any, numbers: Sequence[int]) -> _Pairs:

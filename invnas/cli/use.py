@@ -13,37 +13,40 @@ from invnas.experiment import DataSource
 if TYPE_CHECKING:
     from invnas.export.model import Predictor
     from invnas.preprocessing import Preprocessing
-    from invnas.report.evaluation import Evaluation
+    from invnas.report.evaluation import Evaluation, TaskEvaluation
 
 
 def predict(
     model: str,
     images: tuple[str, ...],
     *,
-    top: int = 1,
+    top: int | None = None,
+    out: str | None = None,
     preprocessing: str | None = None,
     space: str | None = None,
     trust: bool = False,
     json: bool = False,
 ) -> None:
-    """Name the class of each image by an exported model; images may have any size.
+    """Say what an exported model finds in each image: its class, or of each class the share; images may have any size.
 
     Args:
         model: Folder of an export with the format safetensors among its formats.
         images: Image files, folders of them, or patterns such as 'photos/*.jpg'.
-        top: How many of the most probable classes are named.
+        top: How many of the most probable or largest classes are named; by default 1, of a segmentation 5.
+        out: Folder for the masks of a segmentation, as PNG files with the numbers of the classes.
         preprocessing: JSON file that says what is done to an image, where the export does not know it.
         space: Name or Python file of the space that defines your own types, when the network has any.
         trust: Execute the space.py of the export, which defines such types: it is code of whoever made the export.
         json: Print the result as JSON.
     """
-    if top < 1:
+    if top is not None and top < 1:
         raise BadInput(f"`top` must be at least 1, but got {top}")
     paths = list(dict.fromkeys(path for word in images for path in _files(word)))
     from invnas.cli.tables import print_json
     from invnas.export import load_model
 
     predictor = load_model(model, space, _read(preprocessing), trust).predict
+    names = None if out is None else _mask_files(predictor, Path(out), paths)
     found: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
     width = max(map(len, paths))
@@ -51,21 +54,37 @@ def predict(
         if isinstance(answer, BadInput):
             failed.append({"image": path, "reason": str(answer)})
             continue
-        said = [{"class": name, "probability": share} for name, share in _best(predictor, answer.probabilities, top)]
-        found.append({"image": path, "index": answer.index, **said[0], "top": said})
+        said = {"image": path, **answer.to_dict(top)}
+        if names is not None:
+            answer.save(names[path])
+            said["mask"] = str(names[path])
+        found.append(said)
         if not json:
-            print(
-                f"{path:<{width}}  " + ", ".join(f"{one['class']} {one['probability']:.3f}" for one in said), flush=True
-            )
+            print(f"{path:<{width}}  {answer.words(top)}", flush=True)
     if json:
         print_json({"model": model, "images": found, "failed": failed})
     if failed:
         raise BadInput(f"{len(failed)} of {len(paths)} images: {'; '.join(one['reason'] for one in failed)}")
 
 
-def _best(predictor: Predictor, probabilities: tuple[float, ...], top: int) -> list[tuple[str, float]]:
-    order = sorted(range(len(probabilities)), key=probabilities.__getitem__, reverse=True)[:top]
-    return [(str(i) if predictor.names is None else predictor.names[i], probabilities[i]) for i in order]
+def _mask_files(predictor: Predictor, folder: Path, paths: list[str]) -> dict[str, Path]:
+    """Return the file of the mask of each image in a folder, which is made; equal names get numbers."""
+    if predictor.task != "segmentation":
+        raise BadInput(f"`out` is for masks, but the model was trained for the task '{predictor.task}'")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"cannot write into '{folder}': {error.strerror}") from None
+    found: dict[str, Path] = {}
+    taken: set[str] = set()
+    for path in paths:
+        stem = name = Path(path).stem
+        number = 2
+        while name in taken:
+            name, number = f"{stem}-{number}", number + 1
+        taken.add(name)
+        found[path] = folder / f"{name}.png"
+    return found
 
 
 def _files(word: str) -> Iterator[str]:
@@ -105,7 +124,8 @@ def evaluate(
     trust: bool = False,
     json: bool = False,
 ) -> None:
-    """Say what an exported model reaches on labelled images: accuracy, class by class, and what it confuses.
+    """Say what an exported model reaches on labelled images: what its task measures, class by class, and what a
+    classifier confuses.
 
     Args:
         model: Folder of an export with the format safetensors among its formats.
@@ -121,14 +141,19 @@ def evaluate(
     """
     where = _source(data, init_args)
     from invnas.cli.tables import print_json
+    from invnas.report.evaluation import Evaluation
     from invnas.using import evaluate_model
 
     found = evaluate_model(model, where, split, space=space, preprocessing=_read(preprocessing), trust=trust)
     if json:
         print_json({"model": model, **found.to_dict()})
-    else:
+    elif isinstance(found, Evaluation):
         _print(found)
+    else:
+        _print_by_task(found)
     if out is not None:
+        if not isinstance(found, Evaluation):
+            raise BadInput("`out` is for the picture of what a classifier confuses, but the model is none")
         from invnas.report.confusion import write
 
         picture, *_ = write(found, Path(out))
@@ -171,6 +196,20 @@ def _in_file(name: str, init_args: dict[str, Any] | None) -> DataSource:
         raise BadInput(f"{path}: `data` must hold class_path and init_args")
     source = DataSource(**said)
     return DataSource(source.class_path, {**source.init_args, **(init_args or {})})
+
+
+def _print_by_task(found: TaskEvaluation) -> None:
+    from invnas.cli.tables import print_table
+
+    first, *others = found.values
+    if found.by_class:
+        rows = [
+            [name, "" if value is None else f"{value:.4f}"]
+            for name, value in zip(found.class_names, found.by_class, strict=False)
+        ]
+        print_table(f"class by class, {found.images}", ("class", first), rows)
+    said = [f"{name} {found.values[name]:.4f}" for name in (first, *others)]
+    print(f"{', '.join(said)} ({found.images})")
 
 
 def _print(found: Evaluation) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -36,7 +36,25 @@ def prepared(pictures: Pictures, index: int, how: Preprocessing) -> np.ndarray:
     Raises:
         BadInput: If it cannot be read.
     """
-    return to_array(centre(decode(pictures, index, how.channels), how), how.channels)
+    return prepared_with_place(pictures, index, how)[0]
+
+
+class Seen(NamedTuple):
+    """What of a picture a network has seen.
+
+    Attributes:
+        size: (height, width) of the picture, upright.
+        box: Left, top, right and bottom of the part that was scaled to the size of the network's images, in pixels.
+    """
+
+    size: tuple[int, int]
+    box: tuple[float, float, float, float]
+
+
+def prepared_with_place(pictures: Pictures, index: int, how: Preprocessing) -> tuple[np.ndarray, Seen]:
+    """Return an image as `prepared` does, and what of the picture it shows; the errors are the same."""
+    image = decode(pictures, index, how.channels)
+    return to_array(centre(image, how), how.channels), Seen((image.height, image.width), how.box(*image.size))
 
 
 def batch_of(arrays: Sequence[np.ndarray], normalisation: Normalisation) -> torch.Tensor:

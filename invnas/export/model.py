@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import nn
 
 from invnas.errors import BadInput
 from invnas.export.preprocess import Used
+from invnas.task import load_task
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -25,21 +26,18 @@ if TYPE_CHECKING:
 BATCH = 32
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What a network says of one image.
+class Answer(Protocol):
+    """What a network says of one image; each task has its own kind."""
 
-    Attributes:
-        index: Number of the most probable class.
-        name: What that class is called; its number where classes have no names.
-        probability: Softmax of its score; not calibrated.
-        probabilities: The same of every class, in label order.
-    """
+    def words(self, most: int | None) -> str:
+        """Return it for people, in one line; of classes no more than so many, None leaves the number to the task."""
+        ...
 
-    index: int
-    name: str
-    probability: float
-    probabilities: tuple[float, ...]
+    def to_dict(self, most: int | None) -> dict[str, Any]:
+        """Return it as plain JSON data."""
+        ...
+
+    # One that is a picture also has `save(path)`, which writes it as a PNG.
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,10 +45,14 @@ class Predictor:
     """Prepares images as the network was trained on them, and names their classes.
 
     Attributes:
-        network: A classifier in eval mode.
+        network: In eval mode.
         used: Preprocessing and class names.
         task: What the network was trained for.
         classes: How many classes it has.
+
+    It answers with a `Prediction` where the network is a classifier (`index`, `name`, `probability`, `probabilities`),
+    with a `MaskPrediction` where it is a segmenter (`mask`, `names`, `shares`), and else with what the task's method
+    `answers` returns.
     """
 
     network: nn.Module
@@ -59,12 +61,12 @@ class Predictor:
     classes: int = 0
 
     @overload
-    def __call__(self, images: Picture) -> Prediction: ...  # type: ignore[overload-overlap]  # text is one path
+    def __call__(self, images: Picture) -> Any: ...
     @overload
-    def __call__(self, images: Iterable[Picture]) -> list[Prediction]: ...
+    def __call__(self, images: Iterable[Picture]) -> list[Any]: ...
 
-    def __call__(self, images: Any) -> Prediction | list[Prediction]:
-        """Return the prediction of an image, or a list of those of several.
+    def __call__(self, images: Any) -> Any:
+        """Return the answer about an image, or a list of those about several.
 
         Args:
             images: A path, the bytes of a file, an image of Pillow, or an array (height, width, channels) or (height,
@@ -82,11 +84,12 @@ class Predictor:
             found.append(answer)
         return found[0] if one else found
 
-    def each(self, images: Iterable[Picture]) -> Iterator[Prediction | BadInput]:
-        """Yield the prediction of each image in turn, or why it is none; decoded by threads, `BATCH` at a time.
+    def each(self, images: Iterable[Picture]) -> Iterator[Any]:
+        """Yield the answer about each image in turn, or why there is none; decoded by threads, `BATCH` at a time.
 
         Raises:
-            BadInput: If it is not known how images are prepared, or the network is no classifier in eval mode.
+            BadInput: If it is not known how images are prepared, the task does not say what it answers, or the network
+                is not in eval mode.
         """
         self.check()
         waiting = list(images)
@@ -95,9 +98,12 @@ class Predictor:
                 yield from self._batch(pool, waiting[start : start + BATCH])
 
     def check(self) -> None:
-        """Raise BadInput unless images can be told apart."""
-        if self.task != "classification":
-            raise BadInput(f"the network was trained for the task '{self.task}', and only a classifier names classes")
+        """Raise BadInput unless something can be said of images."""
+        if not hasattr(load_task(self.task), "answers"):
+            raise BadInput(
+                f"the network was trained for the task '{self.task}', which does not say what it answers about an "
+                "image: a task that does has a method `answers(outputs, names, seen)`"
+            )
         if self.used.missing:
             raise BadInput(
                 f"images cannot be prepared for this network: {self.used.missing}; give its preprocessing in a file "
@@ -111,39 +117,35 @@ class Predictor:
         """The names of the classes, if known."""
         return self.used.class_names
 
-    def _batch(self, pool: ThreadPoolExecutor, images: Sequence[Any]) -> Iterator[Prediction | BadInput]:
+    def _batch(self, pool: ThreadPoolExecutor, images: Sequence[Any]) -> Iterator[Any]:
         from invnas.data.normalisation import Normalisation
-        from invnas.data.preparing import GivenPictures, batch_of, prepared
+        from invnas.data.preparing import GivenPictures, Seen, batch_of, prepared_with_place
 
         how = self.used.preprocessing
         pictures = GivenPictures(images, how.span)
 
-        def pixels(index: int) -> np.ndarray | BadInput:
+        def pixels(index: int) -> tuple[np.ndarray, Seen] | BadInput:
             try:
-                return prepared(pictures, index, how)
+                return prepared_with_place(pictures, index, how)
             except BadInput as error:
                 return error
 
         read = list(pool.map(pixels, range(len(images))))
         good = [one for one in read if not isinstance(one, BadInput)]
-        probabilities: Iterator[list[float]] = iter(())
+        answers: Iterator[Any] = iter(())
         if good:
-            batch = batch_of(good, Normalisation(how.mean or (), how.std or ()))
-            probabilities = iter(self._probabilities(batch))
+            batch = batch_of([array for array, _ in good], Normalisation(how.mean or (), how.std or ()))
+            names = self.names or tuple(map(str, range(self.classes)))
+            task: Any = load_task(self.task)
+            answers = iter(task.answers(self._outputs(batch), names, [seen for _, seen in good]))
         for one in read:
-            yield one if isinstance(one, BadInput) else self._prediction(next(probabilities))
+            yield one if isinstance(one, BadInput) else next(answers)
 
-    def _probabilities(self, batch: torch.Tensor) -> list[list[float]]:
+    def _outputs(self, batch: torch.Tensor) -> torch.Tensor:
         weight = next(self.network.parameters(), batch)
         with torch.no_grad():
-            scores = self.network(batch.to(weight.device, weight.dtype))
-        found: list[list[float]] = scores.double().softmax(dim=1).tolist()
+            found: torch.Tensor = self.network(batch.to(weight.device, weight.dtype))
         return found
-
-    def _prediction(self, probabilities: list[float]) -> Prediction:
-        index = max(range(len(probabilities)), key=probabilities.__getitem__)
-        name = str(index) if self.names is None else self.names[index]
-        return Prediction(index, name, probabilities[index], tuple(probabilities))
 
 
 def _is_one(images: Any) -> bool:

@@ -8,6 +8,7 @@ with offsets of zero, patches by a convolution with an identity, and `Einsum` to
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,8 @@ FEW_POSITIONS = 64
 #: Numbers of one image that a step of `_columns` may hold: 1 MB, what a second-level cache takes.
 STEP = 1 << 18
 
+#: The end of a slice that goes as far as there is anything.
+_END = 2**63 - 1
 
 #: Inputs of a node; those at the end and those in the middle that it does without are missing.
 INPUTS = ("input", "kernels", "scale", "bias", "span", "span_bias")
@@ -35,7 +38,7 @@ class Geometry:
         window: The window.
         groups: G.
         channels: C.
-        size: (H, W) of the map.
+        size: (H, W) of the map; None where it takes maps of any size.
         bounds: (low, high) of the result where scale and bias are inputs of the node, or None.
         hidden: Channels of the map that the kernels are made from within the node, or None.
     """
@@ -43,13 +46,14 @@ class Geometry:
     window: Window
     groups: int
     channels: int
-    size: tuple[int, int]
+    size: tuple[int, int] | None
     bounds: tuple[float, float] | None = None
     hidden: int | None = None
 
     @property
     def out(self) -> tuple[int, int]:
         """(H', W') of the result."""
+        assert self.size is not None
         return self.window.out(self.size[0]), self.window.out(self.size[1])
 
 
@@ -91,15 +95,40 @@ def body(name: str, geometry: Geometry, opset: int) -> Any:
     from onnx import helper
 
     steps = _Steps()
-    height, width = geometry.out
-    form = _patches if height * width <= FEW_POSITIONS else _columns
-    result = form(steps, geometry, "kernels" if geometry.hidden is None else _spanned(steps, geometry))
+    result = _form(geometry)(steps, geometry, "kernels" if geometry.hidden is None else _spanned(steps, geometry))
     if geometry.bounds is not None:
         result = _finish(steps, result, geometry.bounds)
     steps.nodes[-1].output[0] = "output"
     inputs = INPUTS if geometry.hidden is not None else INPUTS[:4] if geometry.bounds is not None else INPUTS[:2]
     imports = [helper.make_opsetid("", opset)]
     return helper.make_function("invnas", name, inputs, ["output"], steps.nodes, imports, ATTRIBUTES)
+
+
+def _form(geometry: Geometry) -> Callable[[_Steps, Geometry, str], str]:
+    if geometry.size is None:
+        return _taps
+    height, width = geometry.out
+    return _patches if height * width <= FEW_POSITIONS else _columns
+
+
+def _taps(steps: _Steps, geometry: Geometry, kernels: str) -> str:
+    """Return the sum of each tap of the map times its kernel, for maps whose size is not known before."""
+    window, K = geometry.window, geometry.window.kernel_size
+    p, groups, channels = window.padding, geometry.groups, geometry.channels // geometry.groups
+    padded = steps("Pad", "input", steps.ints(0, 0, p, p, 0, 0, p, p)) if p else "input"
+    size = steps("Concat", steps.ints(0, groups, channels), steps("Shape", padded, start=2), axis=0)
+    grouped = steps("Reshape", padded, size)
+    out = steps("Shape", kernels, start=2)
+    kernels = steps("Reshape", kernels, steps("Concat", steps.ints(0, groups, 1, K * K), out, axis=0))
+    axes, strides, place = steps.ints(3, 4), steps.ints(window.stride, window.stride), steps.ints(3)
+    total = ""
+    for (u, v), weights in zip(window.offsets(), steps.split(kernels, 3, [1] * K * K), strict=True):
+        # Counted from the far edge, which is as far beyond the last position of a tap as the first one of it from here.
+        ends = [offset - (K - 1) * window.dilation or _END for offset in (u, v)]
+        tap = steps("Slice", grouped, steps.ints(u, v), steps.ints(*ends), axes, strides)
+        part = steps("Mul", tap, steps("Squeeze", weights, place))
+        total = steps("Add", total, part) if total else part
+    return steps("Reshape", total, steps("Concat", steps.ints(0, geometry.channels), out, axis=0))
 
 
 def _spanned(steps: _Steps, geometry: Geometry) -> str:
@@ -111,6 +140,7 @@ def _spanned(steps: _Steps, geometry: Geometry) -> str:
 
 def _padded(steps: _Steps, geometry: Geometry) -> str:
     """Return the padded map by groups: (B, G, C / G, H + 2 p, W + 2 p)."""
+    assert geometry.size is not None
     p, groups, (height, width) = geometry.window.padding, geometry.groups, geometry.size
     padded = steps("Pad", "input", steps.ints(0, 0, p, p, 0, 0, p, p)) if p else "input"
     return steps("Reshape", padded, steps.ints(0, groups, geometry.channels // groups, height + 2 * p, width + 2 * p))
@@ -144,6 +174,7 @@ def _columns(steps: _Steps, geometry: Geometry, kernels: str) -> str:
     K, groups, channels = window.kernel_size, geometry.groups, geometry.channels // geometry.groups
     padded = _padded(steps, geometry)
     kernels = steps("Reshape", kernels, steps.ints(0, groups, 1, K, K, height, width))
+    assert geometry.size is not None
     room = channels * K * height * (geometry.size[1] + 2 * window.padding) // window.stride
     most = max(1, STEP // room)
     sizes = [min(most, groups - first) for first in range(0, groups, most)]
@@ -156,6 +187,7 @@ def _columns(steps: _Steps, geometry: Geometry, kernels: str) -> str:
 def _columns_of(steps: _Steps, geometry: Geometry, padded: str, kernels: str) -> str:
     window, (height, width) = geometry.window, geometry.out
     K, stride, dilation = window.kernel_size, window.stride, window.dilation
+    assert geometry.size is not None
     full = geometry.size[1] + 2 * window.padding
     rows = steps.ints(*(u * dilation + y * stride for u in range(K) for y in range(height)))
     rows = steps("Reshape", rows, steps.ints(K, height))

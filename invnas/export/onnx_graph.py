@@ -93,6 +93,9 @@ def _tidy(model: Any, any_batch: bool) -> None:
     for value in (*model.graph.inputs, *model.graph.outputs):
         if any_batch:
             value.shape[0] = "batch"
+        for place, name in ((2, "height"), (3, "width")):
+            if len(value.shape) == 4 and not isinstance(value.shape[place], int):
+                value.shape[place] = name
         value.metadata_props.clear()
     for one in model.graph.all_nodes():
         one.metadata_props.clear()

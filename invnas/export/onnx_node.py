@@ -108,7 +108,8 @@ def _geometry(node: Any) -> Geometry:
     _, channels, height, width = node.inputs[0].shape
     bounds = (at.get("low", -math.inf), at.get("high", math.inf)) if node.inputs[2:] and node.inputs[2] else None
     hidden = node.inputs[1].shape[1] if len(node.inputs) > 4 else None
-    return Geometry(window, at["groups"], channels, (height, width), bounds, hidden)
+    size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
+    return Geometry(window, at["groups"], channels, size, bounds, hidden)
 
 
 def products(queries: Any, keys: Any, kernel_size: int, stride: int, dilation: int, padding: int, groups: int) -> Any:

@@ -67,13 +67,19 @@ def run_pt2(path: Path, images: list[Tensor]) -> list[Tensor]:
 def trace(network: nn.Module, images: Tensor, *, any_batch: bool = True) -> torch.export.ExportedProgram:
     """Return the program of a network for any batch size, of at least two images; or for theirs alone, sooner.
 
+    One whose output is as large as its images takes images of any size, too, from the largest stride on.
+
     Raises:
         InvnasError: If the network cannot be traced.
     """
-    shapes = ({0: torch.export.Dim("batch", min=1)},) if any_batch else None
+    shapes: Any = {0: torch.export.Dim("batch", min=1)} if any_batch else {}
+    if any_batch and getattr(getattr(network, "head", None), "takes_size", False):
+        shapes |= {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
     try:
         with torch.no_grad(), quiet():
-            program = torch.export.export(network, (images,), dynamic_shapes=shapes, strict=False)
+            program = torch.export.export(
+                network, (images,), dynamic_shapes=(shapes,) if shapes else None, strict=False
+            )
     except Exception as error:  # whatever a user's own module does
         raise InvnasError(f"torch.export cannot trace the network for any batch size: {first_line(error)}") from error
     for node in program.graph.nodes:

@@ -47,6 +47,7 @@ class Beyond:
         ends: Where the space ends, worst and best by the name of a cost.
         classes: Names of the classes, in the order of their labels; empty where they have none.
         rates: How the learning rate was found; None where it was given.
+        pictures: What members of the front find in test images, as PNG files, by trial number, where there are any.
         confusions: What members of the front took for what on the test images, by trial number, where that is known.
     """
 
@@ -59,6 +60,7 @@ class Beyond:
     ends: Ends = field(default_factory=dict)
     classes: Sequence[str] = ()
     rates: RateSearch | None = None
+    pictures: Mapping[int, bytes] = field(default_factory=dict)
     confusions: Mapping[int, Confusion] = field(default_factory=dict)
 
     def class_name(self, number: int) -> str:

@@ -1,8 +1,9 @@
-"""What a classifier reaches on labelled images: how often each class was taken for each."""
+"""What a model reaches on labelled images; of a classifier how often each class was taken for each."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from invnas.confusion import Confusion
@@ -69,3 +70,25 @@ class Evaluation:
             ],
             "confusion": [list(row) for row in self.confusion],
         }
+
+
+@dataclass(frozen=True)
+class TaskEvaluation:
+    """What a model of any task reaches on labelled images.
+
+    Attributes:
+        images: Which images, in words.
+        values: What its task measures, by name, the one that matters first.
+        class_names: Names of the classes in the order of the model.
+        by_class: The first of the values for each class; None for a class without images; empty where the task does not
+            say it.
+    """
+
+    images: str
+    values: Mapping[str, float]
+    class_names: tuple[str, ...]
+    by_class: tuple[float | None, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return {**asdict(self), "values": dict(self.values)}

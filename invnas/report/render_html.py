@@ -15,7 +15,7 @@ from invnas.features import chosen
 from invnas.fixed_box import FIRST
 from invnas.measurement import MAC_CONVENTION
 from invnas.objective import HYPERVOLUME, Objective
-from invnas.report import html_belief, html_classes, html_confusion, html_tables, learning_rate
+from invnas.report import html_belief, html_classes, html_confusion, html_pictures, html_tables, learning_rate
 from invnas.report.collect import ReportData
 from invnas.report.drawing import drawing_of
 from invnas.report.figures import figures
@@ -61,6 +61,7 @@ def render(data: ReportData) -> str:
         "hypervolume": _hypervolume(data),
         "usage": html_tables.usage(data),
         "classes": html_classes.classes(data),
+        "pictures": html_pictures.section(data),
         "confusion": html_confusion.section(data),
         "rate": learning_rate.section(data.beyond.rates),
         "table": html_tables.tables(data),

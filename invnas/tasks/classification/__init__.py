@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from invnas.dense import DenseNet
+from invnas.errors import BadInput
 from invnas.facts import DataFacts
 from invnas.objective import Objective
 from invnas.tasks.classification.head import ClassScores
 from invnas.tasks.classification.weighting import weights_of
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from invnas.experiment import Recipe
+    from invnas.tasks.classification.answers import Prediction
     from invnas.tasks.classification.module import Classifier
 
 TOP1 = Objective(
@@ -73,11 +77,25 @@ class Classification:
 
         check_criterion(recipe, facts.classes, weights_of(recipe, facts))
 
+    def check_network(self, network: Any) -> None:
+        """Raise BadInput for a network whose head is for something else than one label for each image."""
+        if isinstance(network, DenseNet):
+            raise BadInput(
+                "classification takes a HybridNet, which ends in one score for each class, but the space holds a "
+                "DenseNet, whose head is for the pixels or objects of an image; its task may be segmentation"
+            )
+
     def check_targets(self, facts: DataFacts) -> Callable[[Any, int, bool], None]:
         """Return the check of labels."""
         from invnas.tasks.classification.labels import check_labels
 
         return lambda labels, images, training: check_labels(labels, images, facts.classes, training)
+
+    def answers(self, outputs: torch.Tensor, names: Sequence[str], seen: Sequence[Any]) -> list[Prediction]:
+        """Return what scores say of each image."""
+        from invnas.tasks.classification.answers import predictions
+
+        return predictions(outputs, names)
 
     def output(self, facts: DataFacts) -> str:
         """Return what a score is."""

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from invnas.errors import BadInput
 from invnas.facts import DataFacts
+from invnas.hybrid import HybridNet
 from invnas.objective import Objective
-from invnas.tasks.segmentation.head import PixelScores
+from invnas.tasks.segmentation.head import WANTED, PixelScores
 
 if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
     from torch import nn
 
+    from invnas.data.preparing import Seen
     from invnas.experiment import Recipe
+    from invnas.tasks.segmentation.answers import MaskPrediction
     from invnas.tasks.segmentation.module import Segmenter
 
 MIOU = Objective(
@@ -60,12 +66,29 @@ class Segmentation:
 
         return Segmenter(network, facts.classes, recipe)
 
+    def check_network(self, network: Any) -> None:
+        """Raise BadInput for a network that ends in no head for pixels."""
+        if isinstance(network, HybridNet):
+            raise BadInput(WANTED)
+
     def check_targets(self, facts: DataFacts) -> Callable[[Any, int, bool], None]:
         """Return the check of masks."""
         from invnas.tasks.segmentation.labels import check_masks
 
         _, height, width = facts.input_shape
         return lambda masks, images, training: check_masks(masks, images, (height, width), facts.classes)
+
+    def pictures(self, network: nn.Module, images: torch.Tensor, targets: Any, facts: DataFacts) -> Image:
+        """Return a picture of what a network finds in images, beside the truth."""
+        from invnas.tasks.segmentation.drawing import picture
+
+        return picture(network, images, targets, facts)
+
+    def answers(self, outputs: torch.Tensor, names: Sequence[str], seen: Sequence[Seen]) -> list[MaskPrediction]:
+        """Return the mask of each image, at the size that it has."""
+        from invnas.tasks.segmentation.answers import masks
+
+        return masks(outputs, names, seen)
 
     def output(self, facts: DataFacts) -> str:
         """Return what a score is."""

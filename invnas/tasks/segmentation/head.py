@@ -12,7 +12,8 @@ from invnas.head import FeatureMap
 if TYPE_CHECKING:
     from torch import nn
 
-_WANTED = (
+#: Said of a network without such a head.
+WANTED = (
     "segmentation takes a DenseNet, which is a backbone with a neck and a head, but the network has no such head; the "
     "space `segmentation_small` comes with invnas"
 )
@@ -35,11 +36,11 @@ class PixelScores:
 
     def wanted(self, maps: Sequence[FeatureMap]) -> tuple[int, ...]:
         """Raise InvalidArchitecture: a network without a head of its own has none for pixels."""
-        raise InvalidArchitecture(_WANTED)
+        raise InvalidArchitecture(WANTED)
 
     def build(self, maps: Sequence[FeatureMap], input_shape: tuple[int, int, int]) -> nn.Module:
         """Raise InvalidArchitecture, as `wanted` does."""
-        raise InvalidArchitecture(_WANTED)
+        raise InvalidArchitecture(WANTED)
 
     def problem(self, input_shape: tuple[int, int, int], output_shape: tuple[int, ...]) -> str | None:
         """Return what is wrong with an output unless it is one score for each class and pixel."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -36,6 +37,7 @@ class Segmenter(Learner):
         #: every value, which a GPU would wait for.
         self._summed: torch.Tensor | float = 0.0
         self._shares: tuple[float | None, ...] = ()
+        self._pairs: Mapping[tuple[int, int], int] = {}
 
     def training_loss(self, outputs: torch.Tensor, targets: Any) -> torch.Tensor:
         """Return the mean cross-entropy of the pixels that count; 0 where none does."""
@@ -66,6 +68,7 @@ class Segmenter(Learner):
             "loss": float(self._summed) / pixels if pixels else 0.0,
         }
         self._shares = tuple(None if math.isnan(share) else float(f"{share:.3g}") for share in shares)
+        self._pairs = {(i, j): int(counts[i, j]) for i, j in counts.nonzero().tolist()}
         self.confusion.reset()
         self._summed = 0.0
         return values
@@ -73,6 +76,10 @@ class Segmenter(Learner):
     def class_values(self) -> tuple[float | None, ...]:
         """Return the intersection over union of each class; None where it is in no mask and was never told."""
         return self._shares
+
+    def class_confusion(self) -> Mapping[tuple[int, int], int]:
+        """Return how many pixels of each class were taken for each."""
+        return self._pairs
 
     def _losses_of(self, outputs: torch.Tensor, targets: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the cross-entropy of each pixel, 0 where it is ignored, and which are not, (B, H, W) each."""
