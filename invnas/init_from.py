@@ -11,12 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-
 from invnas.architecture import Architecture
-from invnas.errors import BadInput, InvalidArchitecture, said_of
+from invnas.errors import BadInput, InvalidArchitecture
 from invnas.experiment import Experiment
 from invnas.export.description import FILE, read
 from invnas.export.load import architecture_of, weights_of
@@ -28,14 +24,11 @@ from invnas.pretrained import Pretrained, keys_of, places_of
 from invnas.run import Run
 from invnas.space import Space
 from invnas.task import TASKS
+from invnas.weights import check_finite, first_of, tensors_in
 from invnas.zoo_weights import our_names
 
-#: Under what a state_dict stands in what is saved beside it.
-_WITHIN = ("state_dict", "model")
 #: Draws of a space that are asked whether weights fit, and of which a user hears the share.
 _DRAWS = 64
-#: Names that a refusal shows of either side.
-_SHOWN = 3
 
 
 def starting(
@@ -78,9 +71,7 @@ def pretrained_for(experiment: Experiment, space: Space, facts: DataFacts) -> tu
             f"`init_from`: {found.origin} takes images of {_counted(channels)}, but those of "
             f"{experiment.data.class_path} have {facts.input_shape[0]}"
         )
-    for name, value in found.tensors.items():
-        if value.is_floating_point() and not bool(torch.isfinite(value.float()).all()):
-            raise BadInput(f"`init_from`: `{name}` of {found.origin} is not finite")
+    check_finite(found.tensors, found.origin, "init_from")
     return found, _fit(found, experiment, space, facts)
 
 
@@ -101,16 +92,11 @@ def _fit(found: Pretrained, experiment: Experiment, space: Space, facts: DataFac
         theirs = {name: tuple(value.shape) for name, value in one.state_dict().items()}
         raise BadInput(
             f"`init_from`: nothing in {found.origin} fits a network of the space {space.name} ({len(shares)} were "
-            f"drawn): it holds {_first(found.shapes)}, and such a network {_first(theirs)}"
+            f"drawn): it holds {first_of(found.shapes)}, and such a network {first_of(theirs)}"
         )
     mean = statistics.fmean(shares) if shares else 0.0
     ends = f"{100 * min(shares, default=0):.0f} to {100 * max(shares, default=0):.0f} %"
     return f"start: weights of {found.origin}; {len(shares)} drawn networks take {100 * mean:.0f} % on average ({ends})"
-
-
-def _first(shapes: Mapping[str, tuple[int, ...]]) -> str:
-    first = [f"`{name}` ({' x '.join(map(str, shape))})" for name, shape in shapes.items() if shape][:_SHOWN]
-    return ", ".join(first) or "no tensor"
 
 
 def _channels(found: Pretrained) -> int | None:
@@ -153,19 +139,19 @@ def _of_run(path: Path, pick: str, task: str) -> Pretrained:
         raise BadInput(f"`init_from`: the weights of trial {trial.number} of {path} are gone ('{weights}')")
     facts = run.manifest.facts
     keys = keys_of(trial.architecture, facts, run.experiment.task)
-    return Pretrained(f"{path}:trial={trial.number}", _tensors(weights), keys)
+    return Pretrained(f"{path}:trial={trial.number}", tensors_in(weights, "init_from"), keys)
 
 
 def _of_export(path: Path) -> Pretrained:
     description = read(path)
     architecture: Architecture = architecture_of(description, path, inert_types(description.architecture))
-    tensors = _tensors(weights_of(path, description))
+    tensors = tensors_in(weights_of(path, description), "init_from")
     return Pretrained(str(path), tensors, keys_of(architecture, description.facts, description.task))
 
 
 def _of_file(path: Path, names: Mapping[str, Any]) -> Pretrained:
     renamed: dict[str, str] = {}
-    tensors = _tensors(path)
+    tensors = tensors_in(path, "init_from")
     for name in tensors:
         start = max((one for one in names if name.startswith(one)), key=len, default=None)
         renamed[name] = name if start is None else names[start] + name[len(start) :]
@@ -174,32 +160,5 @@ def _of_file(path: Path, names: Mapping[str, Any]) -> Pretrained:
     if len(found) < len(tensors):
         raise BadInput(f"`init_from`: by `init_names` two tensors of '{path}' have one name")
     # A file says no classes, so nobody knows whose head it holds.
-    return Pretrained(str(path), found, dict.fromkeys((place for place in places_of(found) if place != "head"), ""))
-
-
-def _tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Return the tensors of a file by name, without unpickling anything but tensors."""
-    wanted = f"`init_from`: '{path}' is no checkpoint"
-    try:
-        if path.suffix == ".safetensors":
-            held: Any = load_file(path)
-        else:
-            held = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError) as error:
-        raise BadInput(f"{wanted} that can be read: {said_of(error)}") from None
-    except Exception as error:  # whatever a file of another kind makes of an unpickler
-        if "weights_only" in str(error):
-            raise BadInput(
-                f"{wanted} that can be read without executing what is in it: save its state_dict alone, "
-                "torch.save(network.state_dict(), path)"
-            ) from None
-        raise BadInput(f"{wanted}: {type(error).__name__}") from None
-    for key in _WITHIN:
-        if isinstance(held, Mapping) and isinstance(held.get(key), Mapping):
-            held = held[key]
-    if not isinstance(held, Mapping):
-        raise BadInput(f"{wanted}: it holds {type(held).__name__}, not tensors by name")
-    tensors = {str(name): value.detach() for name, value in held.items() if isinstance(value, torch.Tensor)}
-    if not tensors:
-        raise BadInput(f"{wanted}: it holds no tensors by name")
-    return tensors
+    places = [place for place in places_of(found) if place not in ("head", "head.layers")]
+    return Pretrained(str(path), found, dict.fromkeys(places, ""))

@@ -29,7 +29,7 @@ from invnas.plain import to_text
 #: A tensor belongs to the part that begins its name.
 _PART = re.compile(r"(stem|head\.neck|head\.layers|head|stages\.\d+\.\d+)\.")
 #: Counts batches and nothing else: older checkpoints have none.
-_COUNTER = "num_batches_tracked"
+COUNTER = "num_batches_tracked"
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -79,7 +79,7 @@ def _inside(place: str, shapes: Shapes) -> dict[str, tuple[int, ...]]:
 
 
 def _compared(inside: Shapes) -> Shapes:
-    return {name: shape for name, shape in inside.items() if not name.endswith(_COUNTER)}
+    return {name: shape for name, shape in inside.items() if not name.endswith(COUNTER)}
 
 
 @dataclass(frozen=True)

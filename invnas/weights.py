@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import nn
 
-from invnas.errors import BadInput, unwritable
+from invnas.errors import BadInput, said_of, unwritable
 from invnas.files import replacing
+
+#: Under what a state_dict stands in what is saved beside it.
+_WITHIN = ("state_dict", "model")
+#: Names that a refusal shows of either side.
+_SHOWN = 3
 
 
 def save_weights(network: nn.Module, path: str | Path) -> None:
@@ -86,6 +92,55 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
         if tensors[name].dtype != value.dtype:
             raise BadInput(f"`{name}` in '{path}' is {tensors[name].dtype}, but the network needs {value.dtype}")
     network.load_state_dict(tensors)
+
+
+def tensors_in(path: Path, asked: str) -> dict[str, torch.Tensor]:
+    """Return the tensors of a checkpoint by name, without unpickling anything but tensors.
+
+    Args:
+        path: A safetensors file, or what `torch.save` wrote: a state_dict, or one under `state_dict` or `model`.
+        asked: The setting that names it, for the sentence of a refusal.
+
+    Raises:
+        BadInput: If it cannot be read without executing what is in it, or holds no tensors by name.
+    """
+    wanted = f"`{asked}`: '{path}' is no checkpoint"
+    try:
+        if path.suffix == ".safetensors":
+            held: Any = load_file(path)
+        else:
+            held = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError) as error:
+        raise BadInput(f"{wanted} that can be read: {said_of(error)}") from None
+    except Exception as error:  # whatever a file of another kind makes of an unpickler
+        if "weights_only" in str(error):
+            raise BadInput(
+                f"{wanted} that can be read without executing what is in it: save its state_dict alone, "
+                "torch.save(network.state_dict(), path)"
+            ) from None
+        raise BadInput(f"{wanted}: {type(error).__name__}") from None
+    for key in _WITHIN:
+        if isinstance(held, Mapping) and isinstance(held.get(key), Mapping):
+            held = held[key]
+    if not isinstance(held, Mapping):
+        raise BadInput(f"{wanted}: it holds {type(held).__name__}, not tensors by name")
+    tensors = {str(name): value.detach() for name, value in held.items() if isinstance(value, torch.Tensor)}
+    if not tensors:
+        raise BadInput(f"{wanted}: it holds no tensors by name")
+    return tensors
+
+
+def check_finite(tensors: Mapping[str, torch.Tensor], origin: str, asked: str) -> None:
+    """Raise BadInput if a tensor holds what is not finite."""
+    for name, value in tensors.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value.float()).all()):
+            raise BadInput(f"`{asked}`: `{name}` of {origin} is not finite")
+
+
+def first_of(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """Return the first names with their shapes, as a refusal shows what does not fit."""
+    first = [f"`{name}` ({' x '.join(map(str, shape))})" for name, shape in shapes.items() if shape][:_SHOWN]
+    return ", ".join(first) or "no tensor"
 
 
 def _said(error: Exception) -> str:

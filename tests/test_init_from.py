@@ -22,9 +22,11 @@ from torch.nn import functional as F
 from invnas.architecture import Architecture, Bottleneck, Convolution, HybridNet, PlainStem, Stage
 from invnas.blocks import BasicBlock
 from invnas.commands import confirm_front, resume_search, run_search
+from invnas.dense import ConvolutionFPN, DenseNet, SemanticFPN
 from invnas.engine.images import open_data
 from invnas.errors import BadInput
 from invnas.experiment import DataSource, Experiment, Recipe
+from invnas.export import export
 from invnas.facts import DataFacts
 from invnas.init_from import pretrained_for
 from invnas.nn import build
@@ -32,6 +34,7 @@ from invnas.pretrained import Pretrained, keys_of
 from invnas.results import export_model, retrain, trained_network, write_report
 from invnas.run import Run
 from invnas.space import load_space
+from invnas.tasks.segmentation.head import PixelScores
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -344,3 +347,91 @@ def test_a_kill_costs_nothing(asked: Experiment, source: Run, tmp_path: Path) ->
     whole = run_search(experiment, tmp_path / "whole", quiet=True)
     assert told(resumed) == told(whole)
     assert same_weights(resumed, whole)
+
+
+SCENES = {"channels": 1, "images": 24, "image_size": 32, "batch_size": 8}
+SCENERY = DataFacts((1, 32, 32), 11, tuple(f"class {i}" for i in range(11)))
+
+
+def dense(asked: Experiment, backbone: Any, folder: Path) -> Experiment:
+    """Return a search of necks over a backbone, on scenes."""
+    path = folder / "dense.py"
+    path.write_text(
+        f"from invnas import *\nspace = DenseNet({backbone!r}, Choice(ConvolutionFPN(8), ConvolutionFPN(12)), "
+        "SemanticFPN(8))"
+    )
+    source = DataSource("Scenes", SCENES)
+    return replace(asked, space=str(path), task="segmentation", objectives=("miou", "macs"), data=source)
+
+
+def of_scenes(experiment: Experiment, start: Path, facts: DataFacts = SCENERY) -> Pretrained:
+    return pretrained_for(replace(experiment, init_from=str(start)), load_space(experiment.space), facts)[0]
+
+
+@pytest.mark.parametrize("kind", ["run", "export", "file"])
+def test_weights_of_a_classifier_are_those_of_a_backbone_for_segmentation(
+    asked: Experiment, source: Run, tmp_path: Path, kind: str
+) -> None:
+    trial = source.pick("best")
+    theirs, start = load_file(source.weights_path(trial.number)), source.folder
+    if kind != "run":
+        start = export_model(source, "best", ["safetensors"], tmp_path / "model")
+    if kind == "file":
+        start = start / "model.safetensors"
+    body: Any = trial.architecture.network
+    found = of_scenes(experiment := dense(asked, body, tmp_path), start)
+    architecture = Architecture(DenseNet(body, ConvolutionFPN(12), SemanticFPN(8)))
+    network = build(architecture, SCENERY.input_shape, experiment.what.head(SCENERY))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    share = found.fill(keys_of(architecture, SCENERY, "segmentation"), network)
+    inside = sum(value.numel() for name, value in network.named_parameters() if not name.startswith("head"))
+    assert share == pytest.approx(inside / sum(value.numel() for value in network.parameters()))
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name] if name.startswith("head") else theirs[name]), name
+
+
+def test_a_search_for_segmentation_starts_from_a_classifier(
+    asked: Experiment, source: Run, call: Call, tmp_path: Path
+) -> None:
+    experiment = dense(asked, source.pick("best").architecture.network, tmp_path)
+    given = [word for name, value in SCENES.items() for word in (f"--data.init_args.{name}", value)]
+    words = ("search", experiment.space, "--task", "segmentation", "--objectives", "miou,macs", "--trials", 1)
+    words = (*words, "--recipe.epochs", 1, "--data.class_path", "Scenes", *given, "--init-from", source.folder)
+    code, _, err = call(
+        *words, "--run-dir", tmp_path / "run", "--random_baseline", "false", "--branch_baseline", "false"
+    )
+    assert code == 0, err
+    assert "drawn networks take" in err
+    (trial,) = Run.open(tmp_path / "run").trials()
+    assert trial.measurement is not None
+    assert 0 < (trial.measurement.inherited or 0) < 1
+
+
+def test_what_does_not_fit_a_search_for_segmentation_is_refused(asked: Experiment, source: Run, tmp_path: Path) -> None:
+    same = dense(asked, source.pick("best").architecture.network, tmp_path)
+    with pytest.raises(BadInput, match=r"takes images of 1 channel, but those of .*Scenes have 3"):
+        of_scenes(same, source.folder, DataFacts((3, 32, 32), 11))
+    other = HybridNet(PlainStem(4, 5, 2, False), (Stage(20, (BasicBlock(),)),))
+    with pytest.raises(
+        BadInput, match=r"nothing in .* fits a network of the space dense .*: it holds `[^`]+`.* and such"
+    ):
+        of_scenes(dense(asked, other, tmp_path), source.folder)
+
+
+@pytest.mark.parametrize("kind", ["file", "export"])
+def test_a_dense_network_for_other_classes_gives_all_but_its_scores(
+    asked: Experiment, tmp_path: Path, kind: str
+) -> None:
+    body = HybridNet(PlainStem(8, 3, 2, False), (Stage(8, (BasicBlock(),)),))
+    architecture, shape = Architecture(DenseNet(body, ConvolutionFPN(8), SemanticFPN(8))), (1, 32, 32)
+    start = tmp_path / "model"
+    # As many classes, so that shapes agree: they are others.
+    names = [f"other {i}" for i in range(11)]
+    network = build(architecture, shape, PixelScores(11))
+    export(network, architecture, shape, 11, start, ["safetensors"], class_names=names, task="segmentation")
+    if kind == "file":
+        start = start / "model.safetensors"
+    found = of_scenes(dense(asked, body, tmp_path), start)
+    shapes = {name: tuple(one.shape) for name, one in network.state_dict().items()}
+    taken = found.chosen(keys_of(architecture, SCENERY, "segmentation"), shapes)
+    assert set(taken) == {"stem", "stages.0.0", "head.neck"}
