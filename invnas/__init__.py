@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from invnas.architecture import Architecture
+    from invnas.backbones import backbone
     from invnas.blocks import BasicBlock, Bottleneck, InvertedResidual, PointwiseBlock
     from invnas.commands import confirm_front, resume_search, run_search
     from invnas.dense import ConvolutionFPN, DenseNet, InvolutionFPN, SemanticFPN, UPerNetHead
@@ -55,6 +56,7 @@ _PUBLIC = {
     "show_report": "notebook",
     "load_model": "export",
     "fold": "nn.folding",
+    "backbone": "backbones",
     "evaluate_model": "using",
     "onnx_library": "ops.onnx",
 }
@@ -92,6 +94,7 @@ __all__ = [
     "Stage",
     "Trial",
     "UPerNetHead",
+    "backbone",
     "confirm_front",
     "evaluate_model",
     "export_model",

@@ -11,7 +11,8 @@ FROZEN = """
     Architecture BasicBlock Bottleneck Choice Convolution ConvolutionFPN Cost DataSource DeepStem DenseNet
     DepthwiseConvolution Experiment HybridNet InvertedResidual Involution InvolutionFPN Latency LocalAttention
     Measurement PlainStem PointwiseBlock Preprocessing RCNNHeads Recipe Repeat RetinaHead Run SemanticFPN Space Stage
-    Trial UPerNetHead confirm_front evaluate_model export_model fold load_model onnx_library resume_search retrain
+    Trial UPerNetHead backbone confirm_front evaluate_model export_model fold load_model onnx_library resume_search
+    retrain
     run_search show_report write_report
 """.split()
 

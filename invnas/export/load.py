@@ -60,17 +60,28 @@ def load_model(
         True
     """
     path = path_of(folder, "folder")
-    if space is not None and not isinstance(space, Space):
-        space = load_space(path_of(space, "space"))
     description = read(path)
-    if space is None and trust and SPACE in description.sha256:
-        space = _own_space(path, description)
-    network = rebuild(path, None if space is None else space.types)
+    network = rebuild(path, types_for(path, description, space, trust))
     known = read_used(path, description)
     if preprocessing is not None:
         known = used(description.input_shape, description.class_names, preprocessing)
     network.predict = Predictor(network, known, description.task, description.classes)  # type: ignore[assignment]
     return cast("Model", network)
+
+
+def types_for(
+    folder: Path, description: Description, space: str | Path | Space | None, trust: bool
+) -> Mapping[str, type] | None:
+    """Return the types of a user's own for an export: of a space that is given, or of its own file where it is trusted.
+
+    Raises:
+        BadInput: If there is no such space, or its file was changed after the export.
+    """
+    if space is not None and not isinstance(space, Space):
+        space = load_space(path_of(space, "space"))
+    if space is None and trust and SPACE in description.sha256:
+        space = _own_space(folder, description)
+    return None if space is None else space.types
 
 
 def _own_space(folder: Path, description: Description) -> Space:

@@ -113,44 +113,31 @@ def feature_maps(network: HybridNet, input_shape: Shape) -> tuple[FeatureMap, ..
     return tuple(found)
 
 
-class Network(nn.Module):
-    """The network of a HybridNet, or of the backbone of a DenseNet: stem, stages, head.
+class Trunk(nn.Module):
+    """The stem and the stages of a HybridNet: what a network is before its head.
 
     Args:
         network: What to build.
         input_shape: (channels, height, width) of one image.
-        head: What it ends in.
 
     Attributes:
         feature_maps: Channels and stride of what leaves the stem and each stage.
-
-    Shapes:
-        (B, C, H, W) -> (B, ...), as the head says.
     """
 
-    def __init__(self, network: HybridNet, input_shape: Shape, head: Head) -> None:
+    def __init__(self, network: HybridNet, input_shape: Shape) -> None:
         super().__init__()
         (first,), *stages = parts(network, input_shape[0])
         self.stem = first.build()
         self.stages = nn.Sequential(*(nn.Sequential(*(part.build() for part in stage)) for stage in stages))
         self.feature_maps = feature_maps(network, input_shape)
-        self._wanted = head.wanted(self.feature_maps)
-        self.head = head.build([self.feature_maps[i] for i in self._wanted], input_shape)
 
     def features(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Return what leaves the stem and each stage, (B, C, H, W) each, in the order of `feature_maps`."""
-        maps = self._maps(x, range(len(self.feature_maps)))
+        maps = self.maps(x, range(len(self.feature_maps)))
         return [maps[i] for i in sorted(maps)]
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return what the head makes of the maps of images."""
-        # What is scaled to the size of an image has to know it: a map does not say how many pixels were rounded up.
-        size = {"size": x.shape[2:]} if getattr(self.head, "takes_size", False) else {}
-        maps = self._maps(x, self._wanted)
-        output: torch.Tensor = self.head(*(maps[i] for i in self._wanted), **size)
-        return output
-
-    def _maps(self, x: torch.Tensor, wanted: Collection[int]) -> dict[int, torch.Tensor]:
+    def maps(self, x: torch.Tensor, wanted: Collection[int]) -> dict[int, torch.Tensor]:
+        """Return the wanted ones of `features` by their numbers."""
         # Nobody holds a map that is not wanted: that is the memory a network is priced with.
         found = {}
         for i, module in enumerate((self.stem, *self.stages)):
@@ -158,6 +145,32 @@ class Network(nn.Module):
             if i in wanted:
                 found[i] = x
         return found
+
+
+class Network(Trunk):
+    """The network of a HybridNet, or of the backbone of a DenseNet: stem, stages, head.
+
+    Args:
+        network: What to build.
+        input_shape: (channels, height, width) of one image.
+        head: What it ends in.
+
+    Shapes:
+        (B, C, H, W) -> (B, ...), as the head says.
+    """
+
+    def __init__(self, network: HybridNet, input_shape: Shape, head: Head) -> None:
+        super().__init__(network, input_shape)
+        self._wanted = head.wanted(self.feature_maps)
+        self.head = head.build([self.feature_maps[i] for i in self._wanted], input_shape)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what the head makes of the maps of images."""
+        # What is scaled to the size of an image has to know it: a map does not say how many pixels were rounded up.
+        size = {"size": x.shape[2:]} if getattr(self.head, "takes_size", False) else {}
+        maps = self.maps(x, self._wanted)
+        output: torch.Tensor = self.head(*(maps[i] for i in self._wanted), **size)
+        return output
 
 
 def build(architecture: Architecture, input_shape: Shape, head: Head | int) -> nn.Module:

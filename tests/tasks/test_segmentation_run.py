@@ -137,7 +137,7 @@ def test_it_is_evaluated_as_its_test_was(run: Run, model: Path) -> None:
     assert found.values["miou"] == pytest.approx(tested[1]["miou"], abs=1e-4)
     assert found.class_names[0] == "background"
     with pytest.raises(
-        BadInput, match="the model has no class '2', which is one of the classes of invnas.data.Scenes; valid: backgr"
+        BadInput, match=r"the model has no class '2', which is one of the classes of invnas.data.Scenes; valid: backgr"
     ):
         evaluate_model(model, DataSource("invnas.data.Scenes", {**SCENES.init_args, "classes": 3}))
     with pytest.raises(BadInput, match="a folder with a folder of images for each class says nothing to the task"):
