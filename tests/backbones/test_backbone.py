@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import pickle
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from invnas import zoo
 from invnas.architecture import Architecture
 from invnas.backbones.features import Backbone, indices
 from invnas.dense import ConvolutionFPN, DenseNet, SemanticFPN
-from invnas.errors import BadInput
+from invnas.errors import BadInput, MissingExtra
 from invnas.export import export
 from invnas.hybrid import HybridNet
 from invnas.nn import build
@@ -232,3 +234,10 @@ class Own:
 def test_a_network_of_a_users_own_has_no_maps() -> None:
     with pytest.raises(BadInput, match="Own is a network of your own, whose maps are not known"):
         Backbone(Architecture(Own()), (1, 8, 8))
+
+
+def test_without_its_package_an_adapter_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    monkeypatch.delitem(sys.modules, "invnas.backbones.transformers", raising=False)
+    with pytest.raises(MissingExtra, match=r"needs the package `transformers`, .*invnas\[transformers\]"):
+        importlib.import_module("invnas.backbones.transformers")
