@@ -150,6 +150,8 @@ def _colours(palette: Any) -> tuple[list[str], tuple[tuple[int, int], ...]]:
             f"`palette` must give a class for each colour, such as {{'#000000': 'background'}}, but is {shown(palette)}"
         )
     names = list(dict.fromkeys(name for name in palette.values() if name is not None))
+    if not names:
+        raise BadInput("`palette` names no class: all its colours are ignored")
     colours = {}
     for colour, name in palette.items():
         if not isinstance(colour, str) or not re.fullmatch("#[0-9a-fA-F]{6}", colour):

@@ -112,6 +112,7 @@ def test_colours_without_a_palette_are_refused() -> None:
         ({"classes": 3, "ignore_value": 1}, "`ignore_value` 1 is the value of a class: it must be 0 .* or at least 3"),
         ({"classes": 3, "ignore_value": -1}, "`ignore_value` must be a whole number of at least 0, but got -1"),
         ({"palette": []}, "`palette` must give a class for each colour"),
+        ({"palette": {"#000000": None}}, "`palette` names no class: all its colours are ignored"),
         ({"palette": {"red": "a"}}, "a colour of `palette` must be written as '#rrggbb', but is 'red'"),
         ({"palette": {0: "a"}}, "a colour of `palette` must be written as '#rrggbb', but is 0"),
         ({"palette": {"#000000": 3}}, "`palette` must name a class for #000000, or null to ignore it, but has 3"),

@@ -164,12 +164,13 @@ def test_a_camera_may_have_been_turned(make: Make) -> None:
 
 def test_a_mask_of_another_size_is_named_before_anything_is_trained(make: Make) -> None:
     root = make(size=(20, 30))
-    Image.new("L", (30, 21)).save(root / "train/masks/3.png")
+    held = opened(root)._sets["validation"].indices[0]  # type: ignore[attr-defined]
+    Image.new("L", (30, 21)).save(root / f"train/masks/{held}.png")
     with pytest.raises(BadInput) as error:
         opened(root)
     assert str(error.value) == (
-        f"the mask '{root}/train/masks/3.png' is 30 x 21 pixels, but its image '{root}/train/images/3.png' is 30 x 20: "
-        "a mask has a pixel for each of its image"
+        f"the mask '{root}/train/masks/{held}.png' is 30 x 21 pixels, but its image "
+        f"'{root}/train/images/{held}.png' is 30 x 20: a mask has a pixel for each of its image"
     )
 
 

@@ -12,7 +12,8 @@ import torch
 
 from invnas.data import Scenes, things
 from invnas.data.check import examine
-from invnas.data.scenery import Things
+from invnas.data.scenery import Scene, Things
+from invnas.data.scenes import _objects_of
 from invnas.data.source import load_data
 from invnas.errors import BadInput
 from invnas.experiment import DataSource, Recipe
@@ -112,6 +113,18 @@ def test_objects_follow_the_picture_in_training_and_those_that_are_cut_off_go() 
                 assert target["masks"].flatten(1).any(1).all()
     total = 2 * sum(len(scene.labels) for scene in data._sets["train"].pairs.scenes)  # type: ignore[attr-defined]
     assert 0.15 * total < kept < 0.7 * total  # a quarter of the area, and what is cut
+
+
+def test_an_object_stays_while_a_share_of_it_is_seen_at_any_scale() -> None:
+    whole = np.zeros((20, 20), np.uint8)
+    whole[:10, :10] = 1
+    scene = Scene(np.zeros((20, 20, 3), np.uint8), whole, (7,))
+    for shown, pixels, kept in ((1.0, 29, 0), (1.0, 30, 1), (4.0, 119, 0), (4.0, 120, 1), (0.001, 0, 0), (0.001, 1, 1)):
+        seen = np.zeros(400, np.uint8)
+        seen[:pixels] = 1
+        found = _objects_of(seen.reshape(20, 20), scene, shown)
+        assert found["labels"].tolist() == [7] * kept
+        assert found["masks"].sum() == pixels * kept
 
 
 def test_a_picture_without_objects_has_empty_tensors() -> None:
