@@ -274,8 +274,11 @@ def test_classes_that_cannot_be_are_refused_before_torch_is_asked(classes: int) 
             "`group_channels` must divide the channels, but got group_channels=3 and 4 channels; nearest: 1, 2, 4 "
             "(stage 1, block 2)",
         ),
-        (Bottleneck(Convolution(3)), "stands where a network is wanted: take HybridNet, or a frozen dataclass"),
-        (None, "None stands where a network is wanted: take HybridNet, or a frozen dataclass of your own"),
+        (
+            Bottleneck(Convolution(3)),
+            "stands where a network is wanted: take HybridNet, DenseNet, or a frozen dataclass",
+        ),
+        (None, "None stands where a network is wanted: take HybridNet, DenseNet, or a frozen dataclass of your own"),
     ],
 )
 def test_a_broken_rule_is_refused_with_reason_and_place_before_torch_is_asked(network: Any, sentence: str) -> None:
