@@ -143,7 +143,8 @@ def exported(run: Run, found: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return what the exported weights of the first seed reach on the test images: trained on all, none is chosen."""
     model = export_model(run, f"retrained:{found['name']}", ["onnx", "safetensors"], folder)
     said = evaluate_model(model, run)
-    return {"seed": 0, "top1_of_retrain": found["test_top1"][0], "top1_of_export": said.accuracy, "images": said.count}
+    told = round(found["test_top1"][0], 6)
+    return {"seed": 0, "top1_of_retrain": told, "top1_of_export": said.accuracy, "images": said.count}
 
 
 def main() -> None:
