@@ -130,6 +130,13 @@ class _Course:
         self.bar.step(said, last=epoch == epochs)
         self.stand(epoch)
 
+    def begin(self) -> None:
+        """Write where an earlier call has left this seed, or that it begins."""
+        before = self.place.standing()
+        kept = before is not None and before.seed == self.seed and self.place.checkpoints(self.seed).is_dir()
+        epoch = before.epoch if kept and before is not None else 0
+        self.place.stand(Standing(os.getpid(), self.seeds, self.seed, epoch))
+
     def stand(self, epoch: int) -> None:
         """Write where it is."""
         self.done, left = epoch, self.bar.seconds_left
@@ -198,7 +205,7 @@ def _trained(run: Run, trial: Trial, asked: Retraining, images: _Images, course:
     try:
         found = _done(run, trial, place, seed)
         if found is None:
-            course.stand(0)
+            course.begin()
             found = _train(run, trial, asked, images, course)
             shutil.rmtree(place.checkpoints(seed), ignore_errors=True)
         course.bar.skip(asked.recipe.epochs - course.done)

@@ -173,6 +173,11 @@ class Place:
         else:
             write_text(path, json.dumps(asdict(standing)), durable=False)
 
+    def standing(self) -> Standing | None:
+        """Return how far it is; None where it has what it was asked for."""
+        path = self.folder / "standing.json"
+        return read_as(path, Standing.from_dict) if path.is_file() else None
+
     def finish(self, seed: int, test: Mapping[str, float], validation: Mapping[str, float]) -> Seed:
         """Write what a seed reached."""
         found = Seed(seed, dict(test), dict(validation), time.time())
@@ -193,9 +198,7 @@ class Place:
         asked, facts = read_as(self.folder / "retraining.json", _asked)
         numbers = sorted(int(path.stem[4:]) for path in self.folder.glob("seed*.json") if path.stem[4:].isdecimal())
         seeds = tuple(found for number in numbers if (found := self.seed(number)) is not None)
-        path = self.folder / "standing.json"
-        standing = read_as(path, Standing.from_dict) if path.is_file() else None
-        return Retrained(asked, facts, seeds, standing)
+        return Retrained(asked, facts, seeds, self.standing())
 
 
 def read_all(run: Path) -> tuple[Retrained, ...]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from invnas.errors import BadInput, TrialFailed
 from invnas.experiment import DataSource, Experiment, Recipe
 from invnas.from_scratch import retrain
 from invnas.retrained import Place, Standing
+from invnas.retraining import Retraining
 from invnas.run import Run
 from invnas.status import status_of
 
@@ -128,6 +131,28 @@ def test_threads_and_time_are_those_that_are_asked_for(run: Run, monkeypatch: py
             retrain(run, "best", 3, 1, recipe=recipe, quiet=True)
     assert seen == [(before, None), (2, 3.0)]
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(("left", "kept", "epoch"), [(2, True, 2), (2, False, 0), (None, False, 0)])
+def test_a_seed_that_goes_on_stands_where_it_was_left(
+    run: Run, monkeypatch: pytest.MonkeyPatch, left: int | None, kept: bool, epoch: int
+) -> None:
+    place = Place.of(run.folder, Retraining.of(run.experiment, run.pick("best").number, 9))
+    seen: list[Standing | None] = []
+
+    def train(*_: Any, **__: Any) -> Any:
+        seen.append(place.standing())
+        raise TrialFailed("enough")
+
+    place.folder.mkdir(parents=True, exist_ok=True)
+    if kept:
+        place.checkpoints(0).mkdir()
+    place.stand(None if left is None else Standing(1, 1, 0, left, 2e9))
+    monkeypatch.setattr("invnas.training.train", train)
+    with pytest.raises(TrialFailed, match="enough"):
+        retrain(run, "best", 9, 1, quiet=True)
+    shutil.rmtree(place.folder)
+    assert seen == [Standing(os.getpid(), 1, 0, epoch)]
 
 
 @pytest.mark.parametrize(
