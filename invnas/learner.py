@@ -68,6 +68,10 @@ class Learner(LightningModule):
         """
         return images, targets
 
+    def loss_of(self, images: torch.Tensor, targets: Any) -> torch.Tensor:
+        """Return the loss of images; what a task overrides whose losses do not come from outputs alone."""
+        return self.training_loss(self(images), targets)
+
     def training_loss(self, outputs: torch.Tensor, targets: Any) -> torch.Tensor:
         """Return the loss of a batch, a scalar."""
         raise NotImplementedError
@@ -116,7 +120,7 @@ class Learner(LightningModule):
 
     def _next_loss(self) -> torch.Tensor:
         images, targets, share = self._parts.popleft()
-        loss = self.training_loss(self(images), targets)
+        loss = self.loss_of(images, targets)
         if loss.device.type == "cpu" and not torch.isfinite(loss):  # asking a GPU at every step would stall it
             raise TrialFailed(f"the training loss became {loss.item()} in epoch {self.current_epoch + 1}")
         loss = loss if share == 1.0 else loss * share

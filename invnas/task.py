@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 #: Tasks that come with invnas: name, and class path.
 TASKS: Mapping[str, str] = {
     "classification": "invnas.tasks.classification.Classification",
+    "detection": "invnas.tasks.detection.Detection",
     "segmentation": "invnas.tasks.segmentation.Segmentation",
 }
 
@@ -106,7 +107,12 @@ def check_recipe(task: Task, recipe: Recipe, facts: DataFacts) -> None:
     """
     if own := getattr(task, "check_recipe", None):
         own(recipe, facts)
-        return
+    else:
+        check_common(task, recipe)
+
+
+def check_common(task: Task, recipe: Recipe) -> None:
+    """Raise BadInput where a recipe has a setting that a task has to know how to follow."""
     usual = type(recipe)()
     for name in _OF_TASKS:
         if getattr(recipe, name) != getattr(usual, name):

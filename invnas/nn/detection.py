@@ -101,7 +101,7 @@ class RCNNLayers(nn.Module):
         self.rpn = ProposalLayers(value, channels)
         self.box = BoxLayers(channels, value.box_width, classes)
         self.mask = None if value.mask is None else MaskLayers(value.mask, channels, classes)
-        self.proposals, self.mask_proposals = value.proposals, value.mask_proposals
+        self.anchors, self.proposals, self.mask_proposals = value.anchors, value.proposals, value.mask_proposals
 
     @property
     def regions(self) -> tuple[Regions, ...]:

@@ -164,6 +164,13 @@ class Network(Trunk):
         self._wanted = head.wanted(self.feature_maps)
         self.head = head.build([self.feature_maps[i] for i in self._wanted], input_shape)
 
+    def levels(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return what the neck of a DenseNet makes of images, finest first."""
+        maps = self.maps(x, self._wanted)
+        neck: Any = self.head.neck
+        levels: tuple[torch.Tensor, ...] = neck(*(maps[i] for i in self._wanted))
+        return levels
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return what the head makes of the maps of images."""
         # What is scaled to the size of an image has to know it: a map does not say how many pixels were rounded up.
