@@ -60,6 +60,8 @@ def load_model(
         True
     """
     path = path_of(folder, "folder")
+    if space is not None and not isinstance(space, Space):
+        path_of(space, "space")  # said before the folder is read
     description = read(path)
     network = rebuild(path, types_for(path, description, space, trust))
     known = read_used(path, description)
