@@ -136,7 +136,10 @@ INPUT = "`input` must be channels x height x width, such as 3x32x32, each a whol
             "`classes` must be a whole number from 1 to 16,777,216, but got 1000",
         ),
         (["rednet50", "--classes", "0"], "`classes` must be a whole number from 1 to 16,777,216, but got 0"),
-        (["rednet50", "--convention", "publishd"], "`convention` must be one of macs, published, but got 'publishd'"),
+        (
+            ["rednet50", "--convention", "publishd"],
+            "`convention` must be one of macs, published, published-segmentation, but got 'publishd'",
+        ),
         ([], "`network` is missing; see invnas profile --help"),
     ],
 )
