@@ -14,13 +14,13 @@ from invnas.data import keeping
 from invnas.data.framing import Frame
 from invnas.data.keeping import Caching
 from invnas.data.listing import ENDINGS, SPLITS, class_folders, is_picture, named_folder, split_folder
-from invnas.data.loader import default_workers
+from invnas.data.loader import checked_workers
 from invnas.data.module import ImageDataModule, Splits
 from invnas.data.pictures import FilePictures, Span, check_channels, span_of
 from invnas.data.readable import broken_files
 from invnas.data.stream import StreamImages
 from invnas.errors import BadInput
-from invnas.rules import LARGEST, WORKERS, check_whole, one_of
+from invnas.rules import LARGEST, check_whole, one_of
 
 
 class ImageFolder(ImageDataModule):
@@ -78,11 +78,9 @@ class ImageFolder(ImageDataModule):
         super().__init__(batch_size, seed, validation_share, test_share, train_limit, balance)
         check_whole("image_size", image_size, 1, LARGEST)
         check_channels(channels, may_be_none=False)
-        if num_workers is not None:
-            check_whole("num_workers", num_workers, 0, WORKERS)
         self.root, self.test_folder = Path(root), test_folder
         self.frame = Frame(image_size, channels, flip, smallest_crop, augment)
-        self.num_workers = default_workers() if num_workers is None else num_workers
+        self.num_workers = checked_workers(num_workers)
         self.cache = Caching(cache, cache_limit)
         for sentence in one_of("on_broken_image", on_broken_image, ("error", "skip")):
             raise BadInput(sentence)

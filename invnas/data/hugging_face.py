@@ -13,13 +13,13 @@ from invnas.data.decoding import decode_all
 from invnas.data.framing import Frame
 from invnas.data.hub import encoded, is_image, load_tables, split_name
 from invnas.data.image_set import ImageSet
-from invnas.data.loader import default_workers
+from invnas.data.loader import checked_workers
 from invnas.data.module import ImageDataModule, Splits
 from invnas.data.pictures import RowPictures, Span, channels_of, check_channels, span_of
 from invnas.data.stream import StreamImages
 from invnas.data.tensors import TensorImages
 from invnas.errors import BadInput, nearest, shown
-from invnas.rules import LARGEST, WORKERS, check_whole
+from invnas.rules import LARGEST, check_whole
 
 _LABEL_NAMES = ("label", "labels", "fine_label", "target", "class")
 
@@ -76,12 +76,10 @@ class HuggingFace(ImageDataModule):
         check_channels(channels, may_be_none=True)
         if image_size is not None:
             check_whole("image_size", image_size, 1, LARGEST)
-        if num_workers is not None:
-            check_whole("num_workers", num_workers, 0, WORKERS)
         self.dataset, self.config, self.channels, self.image_size = name, config, channels, image_size
         self.image_column, self.label_column = image_column, label_column
         self.augment = Augment(flip, crop, cutout, augment)
-        self.num_workers = default_workers() if num_workers is None else num_workers
+        self.num_workers = checked_workers(num_workers)
         self._span: Span | None = None
 
     def open_splits(self) -> Splits:

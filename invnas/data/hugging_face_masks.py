@@ -9,17 +9,15 @@ from typing import Any, Literal
 import numpy as np
 
 from invnas.data.hub import encoded, is_image, load_tables, split_name
-from invnas.data.loader import default_workers
+from invnas.data.loader import checked_workers
 from invnas.data.mask_coding import MaskCoding
 from invnas.data.mask_files import CodedPairs
-from invnas.data.mask_folder import size_of
 from invnas.data.masked import MaskDataModule
 from invnas.data.module import Splits
-from invnas.data.pairs import PairFrame, PairImages
+from invnas.data.pairs import PairFrame, PairImages, size_of
 from invnas.data.pictures import RowPictures, Span, check_channels, span_of
 from invnas.errors import BadInput, nearest
 from invnas.masks import IGNORED
-from invnas.rules import WORKERS, check_whole
 
 _MASK_NAMES = ("mask", "masks", "label", "labels", "annotation", "segmentation_mask", "segmentation", "trimap")
 
@@ -73,12 +71,10 @@ class HuggingFaceMasks(MaskDataModule):
     ) -> None:
         super().__init__(batch_size, seed, validation_share, test_share, train_limit)
         check_channels(channels, may_be_none=False)
-        if num_workers is not None:
-            check_whole("num_workers", num_workers, 0, WORKERS)
         self.dataset, self.config = name, config
         self.columns = {"image": image_column, "mask": mask_column}
         self.frame = PairFrame(size_of(image_size), channels, flip, scales)
-        self.num_workers = default_workers() if num_workers is None else num_workers
+        self.num_workers = checked_workers(num_workers)
         self.coding = MaskCoding.of(classes, class_names, palette, ignore_value)
 
     def open_splits(self) -> Splits:

@@ -17,6 +17,7 @@ from invnas.data.normalisation import Normalisation
 from invnas.data.preparing import batch_of
 from invnas.data.split import balanced, seed_of
 from invnas.errors import BadInput
+from invnas.rules import WORKERS, check_whole
 
 
 class Streamed(Protocol):
@@ -126,6 +127,18 @@ def batch_of_targets(targets: Sequence[Any]) -> Any:
     if isinstance(targets[0], dict):
         return tuple(targets)
     return torch.stack(list(targets)) if isinstance(targets[0], torch.Tensor) else torch.tensor(targets)
+
+
+def checked_workers(asked: int | None) -> int:
+    """Return how many processes decode: so many as were asked for, or those of `default_workers`.
+
+    Raises:
+        BadInput: If that is no number of processes.
+    """
+    if asked is None:
+        return default_workers()
+    check_whole("num_workers", asked, 0, WORKERS)
+    return asked
 
 
 def default_workers() -> int:

@@ -11,19 +11,18 @@ from typing import Any, Literal
 import numpy as np
 
 from invnas.data.listing import SPLITS, named_folder, split_folder
-from invnas.data.loader import default_workers
+from invnas.data.loader import checked_workers
 from invnas.data.mask_coding import MaskCoding
 from invnas.data.mask_files import IMAGES, MASKS, CodedPairs, paired
 from invnas.data.masked import MaskDataModule
 from invnas.data.module import Splits
-from invnas.data.pairs import PairFrame, PairImages
+from invnas.data.pairs import PairFrame, PairImages, size_of
 from invnas.data.pictures import FilePictures, Span, check_channels, span_of
 from invnas.data.readable import broken_files
-from invnas.errors import BadInput, shown
+from invnas.errors import BadInput
 from invnas.masks import IGNORED
-from invnas.rules import LARGEST, WORKERS, check_whole, one_of
+from invnas.rules import one_of
 
-_SMALLEST = 16  # pixels of a side: less shows nothing that has an outline
 _CLASSES = "classes.txt"
 
 
@@ -86,13 +85,11 @@ class MaskFolder(MaskDataModule):
     ) -> None:
         super().__init__(batch_size, seed, validation_share, test_share, train_limit)
         check_channels(channels, may_be_none=False)
-        if num_workers is not None:
-            check_whole("num_workers", num_workers, 0, WORKERS)
         for sentence in one_of("on_broken_image", on_broken_image, ("error", "skip")):
             raise BadInput(sentence)
         self.root, self.test_folder = Path(root), test_folder
         self.frame = PairFrame(size_of(image_size), channels, flip, scales)
-        self.num_workers = default_workers() if num_workers is None else num_workers
+        self.num_workers = checked_workers(num_workers)
         self.skip = on_broken_image == "skip"
         self.said = {"classes": classes, "class_names": class_names, "palette": palette, "ignore_value": ignore_value}
 
@@ -157,17 +154,3 @@ class MaskFolder(MaskDataModule):
         )
         pairs = CodedPairs(replace(images, span=span), masks, coding, self.frame.channels)
         return PairImages(pairs, np.arange(len(images)), self.frame, self.num_workers, broken)
-
-
-def size_of(given: Any) -> tuple[int, int]:
-    """Return (height, width) of one side or both.
-
-    Raises:
-        BadInput: If it is neither, or smaller than anything with an outline.
-    """
-    sides = tuple(given) if isinstance(given, list | tuple) else (given, given)
-    if len(sides) != 2:
-        raise BadInput(f"`image_size` must be a side in pixels or [height, width], but got {shown(given)}")
-    for side in sides:
-        check_whole("image_size", side, _SMALLEST, LARGEST)
-    return sides[0], sides[1]

@@ -20,9 +20,11 @@ from invnas.data.preparing import centre
 from invnas.errors import BadInput, shown
 from invnas.masks import IGNORED
 from invnas.preprocessing import Preprocessing
+from invnas.rules import LARGEST, check_whole
 
 _SAMPLE = 256  # pictures from which mean and deviation are estimated
 _LARGEST_SCALE = 16
+_SMALLEST = 16  # pixels of a side: less shows nothing that has an outline
 _READ_FOR_FINGERPRINT = 10_000  # pairs whose content tells one set from another
 
 
@@ -263,3 +265,17 @@ def _scales(given: Any) -> tuple[float, float]:
             f"{_LARGEST_SCALE}, such as [0.5, 2.0], but got {shown(given)}"
         )
     return float(pair[0]), float(pair[1])
+
+
+def size_of(given: Any) -> tuple[int, int]:
+    """Return (height, width) of one side or both.
+
+    Raises:
+        BadInput: If it is neither, or smaller than anything with an outline.
+    """
+    sides = tuple(given) if isinstance(given, list | tuple) else (given, given)
+    if len(sides) != 2:
+        raise BadInput(f"`image_size` must be a side in pixels or [height, width], but got {shown(given)}")
+    for side in sides:
+        check_whole("image_size", side, _SMALLEST, LARGEST)
+    return sides[0], sides[1]
