@@ -59,10 +59,12 @@ def tabulator(input_shape: tuple[int, int, int], head: Head | int) -> Callable[[
 
 
 def _beyond(architecture: Architecture, input_shape: tuple[int, int, int], head: Head) -> np.ndarray:
-    """Return the table of the neck and the head of a network for dense prediction."""
-    if not isinstance(architecture.network, DenseNet):
+    """Return the table of the neck and the heads of a network for dense prediction."""
+    network = architecture.network
+    if not isinstance(network, DenseNet):
         return _zeros()
-    prices = [one.cost for one in segments(architecture, input_shape, head) if one.name in ("neck", "head")]
+    behind = segments(architecture, input_shape, head)[1 + len(network.backbone.stages) :]
+    prices = [one.cost for one in behind]
     macs, weights = (float(sum(one[name] for one in prices)) for name in ("macs", "parameters"))
     return _zeros(other_macs=macs, map_bytes=max(one.activation_bytes for one in prices), weight_bytes=4 * weights)
 

@@ -10,10 +10,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from invnas import Architecture, Bottleneck, HybridNet, PlainStem, Stage
-from invnas.cost import segments
+from invnas import (
+    Architecture,
+    Bottleneck,
+    Convolution,
+    ConvolutionFPN,
+    DenseNet,
+    HybridNet,
+    PlainStem,
+    RCNNHeads,
+    SemanticFPN,
+    Stage,
+)
+from invnas.cost import cost, segments
 from invnas.latency.table import COLUMNS, tabulator
 from invnas.space import load_space
+from invnas.tasks.detection.head import Boxes
+from invnas.tasks.segmentation.head import PixelScores
 from invnas.zoo import NAMES, by_name, small_networks
 
 MACS = [place for place, name in enumerate(COLUMNS) if name.endswith("_macs") and "small" not in name]
@@ -38,6 +51,15 @@ def test_published_networks_have_a_table_too(name: str) -> None:
     one = small_networks()[name] if name in small_networks() else by_name(name)
     row = tabulator((3, 64, 64), 10)(one)
     assert row[MACS].sum() == pytest.approx(macs_before_the_head(one, (3, 64, 64)))
+
+
+@pytest.mark.parametrize("head", [SemanticFPN(8), RCNNHeads(mask=Convolution(3), box_width=8, proposals=5)])
+def test_what_a_dense_network_has_behind_its_stages_stands_there_too(head: Any) -> None:
+    backbone = HybridNet(PlainStem(8, 3, 1, False), (Stage(8, (Bottleneck(Convolution(3), 2),)),))
+    one, shape = Architecture(DenseNet(backbone, ConvolutionFPN(8), head)), (3, 16, 16)
+    ends = PixelScores(4) if isinstance(head, SemanticFPN) else Boxes(4)
+    row, price = tabulator(shape, ends)(one), cost(one, shape, ends)
+    assert row[MACS].sum() == pytest.approx(price.macs)
 
 
 @dataclass(frozen=True)
