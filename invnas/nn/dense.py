@@ -18,7 +18,7 @@ from invnas.errors import InvalidArchitecture
 from invnas.head import FeatureMap, Head
 from invnas.nn.blocks import operator, own
 from invnas.nn.detection import RCNNLayers, RetinaLayers
-from invnas.nn.layers import Doubling, conv_norm_relu
+from invnas.nn.layers import Doubling, conv_norm_relu, pixel_scores, scaled
 from invnas.nn.skeleton import Shape
 from invnas.nn.upernet import UPerNetScores
 from invnas.operators import Convolution
@@ -136,9 +136,7 @@ class SemanticScores(nn.Module):
             doublings = max(0, round(math.log2(level.stride / finest)))
             widths = (level.channels, *[value.width] * max(1, doublings))
             self.paths.append(nn.ModuleList(conv_norm_relu(before, after, 3) for before, after in pairwise(widths)))
-        self.scores = nn.Conv2d(value.width, classes, 1)
-        nn.init.normal_(self.scores.weight, std=0.01)
-        nn.init.zeros_(self.scores.bias)  # type: ignore[arg-type]
+        self.scores = pixel_scores(value.width, classes)
 
     def forward(self, *levels: torch.Tensor, size: Any) -> torch.Tensor:
         """Return the scores of each pixel of images of this size."""
@@ -150,7 +148,7 @@ class SemanticScores(nn.Module):
                 if i:  # the last doubling meets the finest level, whose sides may be odd
                     x = self.doubling(x, finest if j == len(path) - 1 else None)
             found = x if found is None else found + x
-        return F.interpolate(self.scores(found), size=size, mode="bilinear", align_corners=False)
+        return scaled(self.scores(found), size)
 
 
 class Decoding(nn.Module):
@@ -173,11 +171,10 @@ class Decoding(nn.Module):
         check_size(maps, input_shape)
         self.neck = neck(value.neck, maps)
         self.layers = layers(value.layers, levels_of(value.neck, maps), input_shape, **value.given)
-        self.size = tuple(input_shape[1:])
 
-    def forward(self, *maps: torch.Tensor, size: Any = None) -> torch.Tensor:
-        """Return what the head makes of the levels that the neck makes of maps."""
-        output: torch.Tensor = self.layers(*self.neck(*maps), size=self.size if size is None else size)
+    def forward(self, *maps: torch.Tensor, size: Any) -> torch.Tensor:
+        """Return what the head makes of the levels that the neck makes of maps, for images of this size."""
+        output: torch.Tensor = self.layers(*self.neck(*maps), size=size)
         return output
 
 

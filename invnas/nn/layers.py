@@ -36,6 +36,20 @@ def plain_norm(channels: int) -> nn.BatchNorm2d:
     return layer
 
 
+def scaled(x: torch.Tensor, size: Any) -> torch.Tensor:
+    """Return a map (B, C, H, W) at another height and width, bilinear."""
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+def pixel_scores(width: int, classes: int) -> nn.Conv2d:
+    """Return the 1 x 1 convolution that makes one score for each class of a map; at first they are nearly equal."""
+    layer = nn.Conv2d(width, classes, 1)
+    nn.init.normal_(layer.weight, std=0.01)
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
 class Doubling(nn.Module):
     """Bilinear scaling to twice the size, or to a size that is close to it.
 
@@ -45,8 +59,7 @@ class Doubling(nn.Module):
 
     def forward(self, x: torch.Tensor, size: Any = None) -> torch.Tensor:
         """Return the larger map."""
-        to = (2 * x.shape[2], 2 * x.shape[3]) if size is None else size
-        return F.interpolate(x, size=to, mode="bilinear", align_corners=False)
+        return scaled(x, (2 * x.shape[2], 2 * x.shape[3]) if size is None else size)
 
 
 def conv_norm_relu(

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from invnas.dense import POOLS, UPerNetHead
 from invnas.head import FeatureMap
-from invnas.nn.layers import conv_norm_relu
+from invnas.nn.layers import conv_norm_relu, pixel_scores, scaled
 
 
 class UPerNetScores(nn.Module):
@@ -34,9 +34,7 @@ class UPerNetScores(nn.Module):
         self.lateral = nn.ModuleList(conv_norm_relu(one, width) for one in channels[:-1])
         self.spatial = nn.ModuleList(conv_norm_relu(width, width, 3) for _ in channels[:-1])
         self.merge = conv_norm_relu(len(channels) * width, width, 3)
-        self.scores = nn.Conv2d(width, classes, 1)
-        nn.init.normal_(self.scores.weight, std=0.01)
-        nn.init.zeros_(self.scores.bias)  # type: ignore[arg-type]
+        self.scores = pixel_scores(width, classes)
 
     def forward(self, *levels: torch.Tensor, size: Any) -> torch.Tensor:
         """Return the scores of each pixel of images of this size."""
@@ -57,4 +55,4 @@ class UPerNetScores(nn.Module):
 
 
 def _scaled(x: torch.Tensor, size: Any) -> torch.Tensor:
-    return x if x.shape[2:] == size else F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+    return x if x.shape[2:] == size else scaled(x, size)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from PIL import Image
-from torch.nn import functional as F
 
 from invnas.masks import IGNORED, palette
+from invnas.nn.layers import scaled
 
 if TYPE_CHECKING:
     from invnas.data.preparing import Seen
@@ -73,7 +73,7 @@ def _mask(scores: torch.Tensor, seen: Seen) -> np.ndarray:
     # Class by class: the scores of all at the size of a photograph can take gigabytes.
     best, taken = torch.full(size, -torch.inf), torch.zeros(size, dtype=torch.uint8)
     for index, score in enumerate(scores):
-        large = F.interpolate(score[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
+        large = scaled(score[None, None], size)[0, 0]
         better = large > best
         best, taken = torch.where(better, large, best), taken.masked_fill(better, index)
     mask = np.full((height, width), IGNORED, np.uint8)
