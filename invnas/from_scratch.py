@@ -133,9 +133,8 @@ class _Course:
     def begin(self) -> None:
         """Write where an earlier call has left this seed, or that it begins."""
         before = self.place.standing()
-        kept = before is not None and before.seed == self.seed and self.place.checkpoints(self.seed).is_dir()
-        epoch = before.epoch if kept and before is not None else 0
-        self.place.stand(Standing(os.getpid(), self.seeds, self.seed, epoch))
+        goes_on = before and before.seed == self.seed and self.place.checkpoints(self.seed).is_dir()
+        self.place.stand(Standing(os.getpid(), self.seeds, self.seed, before.epoch if before and goes_on else 0))
 
     def stand(self, epoch: int) -> None:
         """Write where it is."""

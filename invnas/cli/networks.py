@@ -32,8 +32,8 @@ def profile(
             JSON file of an architecture, or the folder of an export.
         input: Channels, height and width of an image; by default those of the export, or else 3x224x224.
         classes: Number of classes; by default those of the export, or else 1000.
-        task: What the network is for: classification, segmentation, or a class path; by default that of the export, or
-            else classification.
+        task: What the network is for: classification, segmentation, detection, or a class path; by default that of the
+            export, or else classification.
         convention: What MACs count: macs (multiply-adds alone), published (as the paper of involution counts), or
             published-segmentation (as its table of segmentation does, without synchronised norms).
         latency: Also measure a forward pass.

@@ -27,7 +27,7 @@ def check(
         file: Name of a space that comes with invnas (see invnas list), or a Python file.
         input: Channels, height and width of an image, such as 3x32x32.
         classes: Number of classes.
-        task: What the networks are for: classification, segmentation, or a class path.
+        task: What the networks are for: classification, segmentation, detection, or a class path.
         max_macs: Cap on multiply-adds of one image, such as 30M.
         max_parameters: Cap on parameters, such as 1M.
         json: Print the result as JSON.

@@ -60,8 +60,7 @@ def load_model(
         True
     """
     path = path_of(folder, "folder")
-    if space is not None and not isinstance(space, Space):
-        path_of(space, "space")  # said before the folder is read
+    space = _given(space)  # what is wrong with it is said before the folder is read
     description = read(path)
     network = rebuild(path, types_for(path, description, space, trust))
     known = read_used(path, description)
@@ -79,11 +78,14 @@ def types_for(
     Raises:
         BadInput: If there is no such space, or its file was changed after the export.
     """
-    if space is not None and not isinstance(space, Space):
-        space = load_space(path_of(space, "space"))
+    space = _given(space)
     if space is None and trust and SPACE in description.sha256:
         space = _own_space(folder, description)
     return None if space is None else space.types
+
+
+def _given(space: str | Path | Space | None) -> Space | None:
+    return space if space is None or isinstance(space, Space) else load_space(path_of(space, "space"))
 
 
 def _own_space(folder: Path, description: Description) -> Space:

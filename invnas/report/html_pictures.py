@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from html import escape
 
+from invnas.masks import palette
 from invnas.report.collect import ReportData
 from invnas.report.html_tables import button
 
@@ -43,8 +44,6 @@ def section(data: ReportData) -> str:
 
 def _legend(data: ReportData) -> str:
     """Return the colour of each class, where they have names."""
-    from invnas.masks import palette
-
     colours, names = palette(), data.beyond.classes
     chips = "".join(
         '<span style="margin-right:1em"><span style="display:inline-block;width:.8em;height:.8em;margin-right:.3em;'

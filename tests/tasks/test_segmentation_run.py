@@ -148,6 +148,7 @@ def test_it_is_evaluated_as_its_test_was(run: Run, model: Path) -> None:
     ("space", "task", "sentence"),
     [
         ("digits", "segmentation", "segmentation takes a DenseNet"),
+        ("digits", "detection", "detection takes a DenseNet"),
         ("segmentation_small", "classification", "classification takes a HybridNet, which ends in one score"),
     ],
 )

@@ -52,6 +52,10 @@ class Detection:
 
         return Detector(network, facts.input_shape, facts.classes, recipe)
 
+    def check_network(self, network: Any) -> None:
+        """Raise BadInput for a network that ends in no head for boxes."""
+        Boxes.check_network(network)
+
     def check_targets(self, facts: DataFacts) -> Callable[[Any, int, bool], None]:
         """Return the check of boxes, labels and masks."""
         from invnas.tasks.detection.objects import check_objects

@@ -7,11 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from invnas.errors import BadInput
 from invnas.facts import DataFacts
-from invnas.hybrid import HybridNet
 from invnas.objective import Objective
-from invnas.tasks.segmentation.head import WANTED, PixelScores
+from invnas.tasks.segmentation.head import PixelScores
 
 if TYPE_CHECKING:
     import torch
@@ -68,8 +66,7 @@ class Segmentation:
 
     def check_network(self, network: Any) -> None:
         """Raise BadInput for a network that ends in no head for pixels."""
-        if isinstance(network, HybridNet):
-            raise BadInput(WANTED)
+        PixelScores.check_network(network)
 
     def check_targets(self, facts: DataFacts) -> Callable[[Any, int, bool], None]:
         """Return the check of masks."""

@@ -2,45 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import ClassVar
 
-from invnas.errors import InvalidArchitecture
-from invnas.head import FeatureMap
-
-if TYPE_CHECKING:
-    from torch import nn
-
-#: Said of a network without such a head.
-WANTED = (
-    "segmentation takes a DenseNet, which is a backbone with a neck and a head, but the network has no such head; the "
-    "space `segmentation_small` comes with invnas"
-)
+from invnas.tasks.ends import DenseEnds
 
 
 @dataclass(frozen=True)
-class PixelScores:
-    """One score for each class and pixel: (B, classes, H, W). The neck and head of the architecture make them.
+class PixelScores(DenseEnds):
+    """One score for each class and pixel: (B, classes, H, W). The neck and head of the architecture make them."""
 
-    Attributes:
-        classes: Number of classes.
-    """
-
-    classes: int
-
-    @property
-    def given(self) -> Mapping[str, Any]:
-        """The number of classes."""
-        return {"classes": self.classes}
-
-    def wanted(self, maps: Sequence[FeatureMap]) -> tuple[int, ...]:
-        """Raise InvalidArchitecture: a network without a head of its own has none for pixels."""
-        raise InvalidArchitecture(WANTED)
-
-    def build(self, maps: Sequence[FeatureMap], input_shape: tuple[int, int, int]) -> nn.Module:
-        """Raise InvalidArchitecture, as `wanted` does."""
-        raise InvalidArchitecture(WANTED)
+    lacking: ClassVar[str] = (
+        "segmentation takes a DenseNet, which is a backbone with a neck and a head, but the network has no such head; "
+        "the space `segmentation_small` comes with invnas"
+    )
 
     def problem(self, input_shape: tuple[int, int, int], output_shape: tuple[int, ...]) -> str | None:
         """Return what is wrong with an output unless it is one score for each class and pixel."""
