@@ -11,6 +11,7 @@ from invnas.belief import Outlook
 from invnas.errors import BadInput
 from invnas.exporting import export_model, export_trial
 from invnas.from_scratch import retrain
+from invnas.gate import user_code
 from invnas.measurement import Trial
 from invnas.run import Run
 from invnas.store import pictures_of
@@ -70,7 +71,11 @@ def _measure_one(
     )
     if found.confusion:
         run.keep_confusion(trial.number, found.confusion)
-    _draw(run, trial, network, data, facts)
+    try:
+        with user_code(f"`{run.experiment.task}.pictures`"):
+            _draw(run, trial, network, data, facts)
+    except BadInput as error:  # a picture is no reason to lose a figure
+        note(f"trial {trial.number} has no picture: {error}")
     run.add_tested({trial.number: found.values})  # last: what has a number here is not tested again
     return ""
 

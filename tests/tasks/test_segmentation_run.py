@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from invnas.masks import IGNORED, palette
 from invnas.report.evaluation import TaskEvaluation
 from invnas.results import export_model, measure_test, write_report
 from invnas.run import Run
+from invnas.tasks.segmentation import Segmentation
 
 SPACE = """
 from invnas import *
@@ -78,6 +80,22 @@ def test_it_is_reported_with_pictures_and_classes(run: Run) -> None:
     table = {tuple(palette()[3 * i : 3 * i + 3]) for i in range(3)} | {(255, 255, 255)}
     assert {tuple(colour) for colour in pixels[100:196].reshape(-1, 3).tolist()} <= table
     assert set(run.tested()[number]) == {"miou", "pixel_accuracy"}
+
+
+def test_a_picture_that_fails_costs_no_figure(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pictures(*_: Any) -> Any:
+        raise ValueError("no colours left")
+
+    monkeypatch.setattr(Segmentation, "pictures", pictures)
+    tested = run.folder / "test.json"
+    before = tested.read_text()
+    tested.unlink()
+    notes: list[str] = []
+    with run.locked():
+        found = measure_test(run, run.trials()[:1], note=notes.append)
+    assert set(found[0]) == {"miou", "pixel_accuracy"}
+    assert notes == ["trial 0 has no picture: `segmentation.pictures` raised ValueError: no colours left"]
+    tested.write_text(before)
 
 
 def test_it_is_confirmed_and_retrained(run: Run) -> None:
