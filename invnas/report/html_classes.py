@@ -60,7 +60,9 @@ def _row(point: Point, shown: Sequence[int], axis: Objective) -> str:
 
 def _note(data: ReportData, number: int) -> str:
     images, some = data.beyond.images, "" if number <= SHOWN else f" Of {number} classes the {SHOWN} worst are shown."
-    each = "" if not images else f" A class has about {max(round(images / number), 1):,} of the {images:,} images."
+    each = ""
+    if images and data.experiment.what.objectives[0].of_images:  # an image is of one class; a mask holds several
+        each = f" A class has about {max(round(images / number), 1):,} of the {images:,} images."
     return (
         f"{data.learned[0].title}, as a single training measured it: one row for each architecture of the front, "
         f"cheapest first, one column for each class, its worst in bold.{each}{some}"

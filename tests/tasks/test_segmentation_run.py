@@ -72,6 +72,7 @@ def test_it_is_reported_with_pictures_and_classes(run: Run) -> None:
     assert 'id="classes"' in page
     assert "mIoU" in page
     assert "top-1" not in page
+    assert "A class has about" not in page  # an image holds several
     number = run.front()[0].number
     with Image.open(run.folder / f"pictures/{number}.png") as picture:
         pixels = np.asarray(picture.convert("RGB"))
