@@ -15,6 +15,7 @@ from invnas.gate import user_code
 from invnas.measurement import Trial
 from invnas.run import Run
 from invnas.store import pictures_of
+from invnas.task import Legend
 from invnas.trained import need_test_images, trained_network
 
 if TYPE_CHECKING:
@@ -147,6 +148,7 @@ def _beyond(run: Run) -> Beyond:
             for trial in run.front()
             if (path := run.folder / pictures_of(trial.number)).is_file()
         },
+        legend=getattr(experiment.what, "legend", Legend("what the network finds")),
         confusions={trial.number: one for trial in run.front() if (one := run.confusion(trial.number)) is not None},
     )
     if not run.trusted:

@@ -7,6 +7,7 @@ so a task imports torch inside its methods only.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from invnas.class_path import load_class
@@ -29,6 +30,19 @@ TASKS: Mapping[str, str] = {
     "detection": "invnas.tasks.detection.Detection",
     "segmentation": "invnas.tasks.segmentation.Segmentation",
 }
+
+
+@dataclass(frozen=True)
+class Legend:
+    """What the pictures of a task show.
+
+    Attributes:
+        note: In words, such as "the image, the truth, what the network finds".
+        first: Value of `invnas.masks.palette` whose colour the first class has.
+    """
+
+    note: str
+    first: int = 0
 
 
 class Task(Protocol):

@@ -27,13 +27,17 @@ def predict(
     trust: bool = False,
     json: bool = False,
 ) -> None:
-    """Say what an exported model finds in each image: its class, or of each class the share; images may have any size.
+    """Say what an exported model finds in each image: its class, of each class the share, or objects with their boxes.
+
+    Images may have any size.
 
     Args:
         model: Folder of an export with the format safetensors among its formats.
         images: Image files, folders of them, or patterns such as 'photos/*.jpg'.
-        top: How many of the most probable or largest classes are named; by default 1, of a segmentation 5.
-        out: Folder for the masks of a segmentation, as PNG files with the numbers of the classes.
+        top: How many of the most probable or largest classes, or of the surest objects are named; by default 1, of a
+            segmentation or a detection 5.
+        out: Folder for PNG files: masks of a segmentation, with the numbers of the classes; of a detection the images
+            with boxes drawn, from a score of 0.3 on.
         preprocessing: JSON file that says what is done to an image, where the export does not know it.
         space: Name or Python file of the space that defines your own types, when the network has any.
         trust: Execute the space.py of the export, which defines such types: it is code of whoever made the export.
@@ -46,7 +50,7 @@ def predict(
     from invnas.export import load_model
 
     predictor = load_model(model, space, _read(preprocessing), trust).predict
-    names = None if out is None else _mask_files(predictor, Path(out), paths)
+    names = None if out is None else _drawn_files(predictor, Path(out), paths)
     found: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
     width = max(map(len, paths))
@@ -56,8 +60,8 @@ def predict(
             continue
         said = {"image": path, **answer.to_dict(top)}
         if names is not None:
-            answer.save(names[path])
-            said["mask"] = str(names[path])
+            answer.save(names[path], path)
+            said["saved"] = str(names[path])
         found.append(said)
         if not json:
             print(f"{path:<{width}}  {answer.words(top)}", flush=True)
@@ -67,10 +71,13 @@ def predict(
         raise BadInput(f"{len(failed)} of {len(paths)} images: {'; '.join(one['reason'] for one in failed)}")
 
 
-def _mask_files(predictor: Predictor, folder: Path, paths: list[str]) -> dict[str, Path]:
-    """Return the file of the mask of each image in a folder, which is made; equal names get numbers."""
-    if predictor.task != "segmentation":
-        raise BadInput(f"`out` is for masks, but the model was trained for the task '{predictor.task}'")
+def _drawn_files(predictor: Predictor, folder: Path, paths: list[str]) -> dict[str, Path]:
+    """Return the file for the answer about each image in a folder, which is made; equal names get numbers."""
+    if not predictor.drawn:
+        raise BadInput(
+            f"`out` is for answers that can be drawn, but the model was trained for the task '{predictor.task}', whose "
+            "answers are words"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

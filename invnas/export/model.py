@@ -37,7 +37,7 @@ class Answer(Protocol):
         """Return it as plain JSON data."""
         ...
 
-    # One that is a picture also has `save(path)`, which writes it as a PNG.
+    # One that is a picture also has `save(path, picture)`, which writes a PNG; it is told the image as it was given.
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +51,8 @@ class Predictor:
         classes: How many classes it has.
 
     It answers with a `Prediction` where the network is a classifier (`index`, `name`, `probability`, `probabilities`),
-    with a `MaskPrediction` where it is a segmenter (`mask`, `names`, `shares`), and else with what the task's method
-    `answers` returns.
+    with a `MaskPrediction` where it is a segmenter (`mask`, `names`, `shares`), with a `BoxPrediction` where it is a
+    detector (`boxes`, `labels`, `scores`), and else with what the task's method `answers` returns.
     """
 
     network: nn.Module
@@ -102,7 +102,7 @@ class Predictor:
         if not hasattr(load_task(self.task), "answers"):
             raise BadInput(
                 f"the network was trained for the task '{self.task}', which does not say what it answers about an "
-                "image: a task that does has a method `answers(outputs, names, seen)`"
+                "image: a task that does has a method `answers(network, images, names, seen)`"
             )
         if self.used.missing:
             raise BadInput(
@@ -111,6 +111,11 @@ class Predictor:
             )
         if self.network.training:
             raise BadInput("the network is in training mode: call its eval() before predict")
+
+    @property
+    def drawn(self) -> bool:
+        """Whether its answers can be saved as pictures: those of a task that draws what a network finds."""
+        return hasattr(load_task(self.task), "pictures")
 
     @property
     def names(self) -> Sequence[str] | None:
@@ -137,15 +142,14 @@ class Predictor:
             batch = batch_of([array for array, _ in good], Normalisation(how.mean or (), how.std or ()))
             names = self.names or tuple(map(str, range(self.classes)))
             task: Any = load_task(self.task)
-            answers = iter(task.answers(self._outputs(batch), names, [seen for _, seen in good]))
+            weight = next(self.network.parameters(), batch)
+            with torch.no_grad():
+                found = task.answers(
+                    self.network, batch.to(weight.device, weight.dtype), names, [seen for _, seen in good]
+                )
+            answers = iter(found)
         for one in read:
             yield one if isinstance(one, BadInput) else next(answers)
-
-    def _outputs(self, batch: torch.Tensor) -> torch.Tensor:
-        weight = next(self.network.parameters(), batch)
-        with torch.no_grad():
-            found: torch.Tensor = self.network(batch.to(weight.device, weight.dtype))
-        return found
 
 
 def _is_one(images: Any) -> bool:

@@ -27,6 +27,7 @@ from invnas.report.answers import Chance, Comparison, chance, comparisons
 from invnas.report.point import Point
 from invnas.report.references import believed_from, luck_of, seeds_of
 from invnas.retrained import Retrained
+from invnas.task import Legend
 
 #: Complete trials that a page holds beside the fronts: each brings a drawing of 10 kB. The tables hold all.
 SAMPLE = 200
@@ -48,6 +49,7 @@ class Beyond:
         classes: Names of the classes, in the order of their labels; empty where they have none.
         rates: How the learning rate was found; None where it was given.
         pictures: What members of the front find in test images, as PNG files, by trial number, where there are any.
+        legend: What these pictures show.
         confusions: What members of the front took for what on the test images, by trial number, where that is known.
     """
 
@@ -61,6 +63,7 @@ class Beyond:
     classes: Sequence[str] = ()
     rates: RateSearch | None = None
     pictures: Mapping[int, bytes] = field(default_factory=dict)
+    legend: Legend = field(default_factory=lambda: Legend(""))
     confusions: Mapping[int, Confusion] = field(default_factory=dict)
 
     def class_name(self, number: int) -> str:

@@ -33,8 +33,8 @@ def section(data: ReportData) -> str:
             'style="max-width:100%;image-rendering:pixelated"></figure>'
         )
     note = (
-        "The first images of the test, cheapest member first: the image, the truth, what the network finds. They are "
-        "the same for all, and nothing is chosen by them. White is ignored."
+        f"The first images of the test, cheapest member first: {data.beyond.legend.note}. They are the same for all, "
+        "and nothing is chosen by them."
     )
     return (
         f'<section id="pictures">\n<h2>What the front finds</h2>\n<p class="note">{escape(note)}</p>{_legend(data)}'
@@ -44,7 +44,8 @@ def section(data: ReportData) -> str:
 
 def _legend(data: ReportData) -> str:
     """Return the colour of each class, where they have names."""
-    colours, names = palette(), data.beyond.classes
+    first = data.beyond.legend.first
+    colours, names = palette()[3 * first :], data.beyond.classes
     chips = "".join(
         '<span style="margin-right:1em"><span style="display:inline-block;width:.8em;height:.8em;margin-right:.3em;'
         f'border:1px solid #888;background:rgb{tuple(colours[3 * i : 3 * i + 3])}"></span>{escape(name)}</span>'

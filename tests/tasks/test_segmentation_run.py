@@ -142,7 +142,7 @@ def test_it_predicts_masks_as_large_as_the_image(
     assert (answer.mask[:, 15:65] < 3).all()
     assert main(["predict", str(model), str(tmp_path / "one.png"), "--out", str(tmp_path / "masks"), "--json"]) == 0
     (said,) = json.loads(capsys.readouterr().out)["images"]
-    with Image.open(said["mask"]) as mask:
+    with Image.open(said["saved"]) as mask:
         assert mask.mode == "P"
         assert np.array_equal(np.asarray(mask), answer.mask)
     assert [one["class"] for one in said["classes"]] == list(answer.shares)

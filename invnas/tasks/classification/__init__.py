@@ -91,11 +91,13 @@ class Classification:
 
         return lambda labels, images, training: check_labels(labels, images, facts.classes, training)
 
-    def answers(self, outputs: torch.Tensor, names: Sequence[str], seen: Sequence[Any]) -> list[Prediction]:
-        """Return what scores say of each image."""
+    def answers(
+        self, network: nn.Module, images: torch.Tensor, names: Sequence[str], seen: Sequence[Any]
+    ) -> list[Prediction]:
+        """Return what the scores of each image say."""
         from invnas.tasks.classification.answers import predictions
 
-        return predictions(outputs, names)
+        return predictions(network(images), names)
 
     def output(self, facts: DataFacts) -> str:
         """Return what a score is."""

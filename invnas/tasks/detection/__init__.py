@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from invnas.errors import MissingExtra
 from invnas.facts import DataFacts
 from invnas.objective import Objective
+from invnas.task import Legend
 from invnas.tasks.detection.head import Boxes
 
 if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
     from torch import nn
 
+    from invnas.data.preparing import Seen
     from invnas.experiment import Recipe
+    from invnas.tasks.detection.answers import BoxPrediction
     from invnas.tasks.detection.module import Detector
 
 MAP = Objective(
@@ -32,6 +37,8 @@ MAP = Objective(
 MAP50 = replace(MAP, name="map50", label="mAP50", title="Mean average precision of boxes at an overlap of 0.5")
 MASK_MAP = replace(MAP, name="mask_map", label="mask mAP", title="Mean average precision of masks on validation")
 
+LEGEND = Legend("the image with its objects, and below what the network finds, if its score is at least 0.3", first=1)
+
 
 @dataclass(frozen=True)
 class Detection:
@@ -40,6 +47,7 @@ class Detection:
     name: str = "detection"
     objectives: tuple[Objective, ...] = (MAP, MAP50, MASK_MAP)
     tested: tuple[str, ...] = ("map", "map50", "mask_map")
+    legend: Legend = LEGEND
 
     def head(self, facts: DataFacts) -> Boxes:
         """Return scores and offsets of anchors."""
@@ -69,6 +77,22 @@ class Detection:
 
         check_common(self, recipe)
         check_libraries()
+
+    def pictures(self, network: nn.Module, images: torch.Tensor, targets: Any, facts: DataFacts) -> Image:
+        """Return a picture of what a network finds in images, beside the truth."""
+        check_libraries()
+        from invnas.tasks.detection.drawing import picture
+
+        return picture(network, images, targets, facts)
+
+    def answers(
+        self, network: nn.Module, images: torch.Tensor, names: Sequence[str], seen: Sequence[Seen]
+    ) -> list[BoxPrediction]:
+        """Return the objects of each image, in pixels of the image as it was given."""
+        check_libraries()
+        from invnas.tasks.detection.answers import detections
+
+        return detections(network, images, names, seen)
 
     def output(self, facts: DataFacts) -> str:
         """Return what the numbers are."""

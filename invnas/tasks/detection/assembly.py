@@ -60,6 +60,23 @@ def detector_of(network: nn.Module, input_shape: tuple[int, int, int]) -> nn.Mod
     return _rcnn(network, layers, anchors, len(shapes) - getattr(network.head.neck, "extra_levels", 0))
 
 
+def found_in(network: nn.Module, images: torch.Tensor) -> list[dict[str, torch.Tensor]]:
+    """Return what a network in eval mode finds in images (B, C, H, W).
+
+    For each image "boxes" (n, 4) in pixels, "labels" (n,) from 0 on, "scores" (n,), the best first, and, of a network
+    with a mask head, "masks" (n, 1, H, W), how much each pixel is believed to be of the object.
+    """
+    _, *shape = images.shape
+    detector, first = detector_of(network, (shape[0], shape[1], shape[2])).eval(), first_label(network)
+    found = detector(list(images))
+    return [{**one, "labels": one["labels"] - first} for one in found]
+
+
+def first_label(network: Any) -> int:
+    """Return the label of the first class in the detector of a network: R-CNNs count background as a class."""
+    return 1 if isinstance(network.head.layers, RCNNLayers) else 0
+
+
 def anchors_of(shapes: Sequence[Any], size: Sequence[int], number: int) -> AnchorGenerator:
     """Return the anchors of levels of these heights and widths, for images of this size.
 

@@ -10,7 +10,7 @@ from torch import nn
 from invnas.errors import TrialFailed
 from invnas.experiment import Recipe
 from invnas.learner import Learner
-from invnas.tasks.detection.assembly import detector_of
+from invnas.tasks.detection.assembly import detector_of, first_label
 from invnas.tasks.detection.precision import Precision
 
 
@@ -32,8 +32,7 @@ class Detector(Learner):
         # In a tuple: its layers are those of the network, and are not registered twice.
         self._detector = (detector_of(network, input_shape),)
         self.masks = getattr(network.head.layers, "mask", None) is not None  # type: ignore[union-attr]
-        #: Background is a class of the R-CNNs, the first one.
-        self.first = 1 if hasattr(network.head.layers, "rpn") else 0  # type: ignore[union-attr]
+        self.first = first_label(network)
         self.precision_of_boxes = Precision(classes)
         self.precision_of_masks = Precision(classes, masks=True) if self.masks else None
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from invnas.facts import DataFacts
 from invnas.objective import Objective
+from invnas.task import Legend
 from invnas.tasks.segmentation.head import PixelScores
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ LOSS = Objective(
     source="learned",
 )
 
+LEGEND = Legend("the image, the truth, and what the network finds; white is ignored")
+
 
 @dataclass(frozen=True)
 class Segmentation:
@@ -53,6 +56,7 @@ class Segmentation:
     name: str = "segmentation"
     objectives: tuple[Objective, ...] = (MIOU, PIXELS, LOSS)
     tested: tuple[str, ...] = ("miou", "pixel_accuracy")
+    legend: Legend = LEGEND
 
     def head(self, facts: DataFacts) -> PixelScores:
         """Return one score for each class and pixel."""
@@ -81,11 +85,13 @@ class Segmentation:
 
         return picture(network, images, targets, facts)
 
-    def answers(self, outputs: torch.Tensor, names: Sequence[str], seen: Sequence[Seen]) -> list[MaskPrediction]:
+    def answers(
+        self, network: nn.Module, images: torch.Tensor, names: Sequence[str], seen: Sequence[Seen]
+    ) -> list[MaskPrediction]:
         """Return the mask of each image, at the size that it has."""
         from invnas.tasks.segmentation.answers import masks
 
-        return masks(outputs, names, seen)
+        return masks(network(images), names, seen)
 
     def output(self, facts: DataFacts) -> str:
         """Return what a score is."""

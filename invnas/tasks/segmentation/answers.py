@@ -42,8 +42,13 @@ class MaskPrediction:
         seen = max(int(counts.sum()), 1)
         return {self.names[i]: int(counts[i]) / seen for i in np.argsort(-counts, kind="stable") if counts[i]}
 
-    def save(self, path: Path) -> None:
-        """Write the mask as a PNG with a palette: the numbers of the classes, each with a colour of its own."""
+    def save(self, path: Path, picture: Any = None) -> None:
+        """Write the mask as a PNG with a palette: the numbers of the classes, each with a colour of its own.
+
+        Args:
+            path: The file.
+            picture: The image as it was given, which this file does not show.
+        """
         image = Image.frombytes("P", self.mask.shape[::-1], np.ascontiguousarray(self.mask).tobytes())
         image.putpalette(palette())
         image.save(path)
