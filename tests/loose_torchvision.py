@@ -11,19 +11,24 @@ from pathlib import Path
 
 import torch
 
-_KEPT: list[torch.library.Library] = []  # an operator goes with its library
-
 
 def missing() -> str:
     """Return why torchvision cannot be had here; empty once it is imported."""
     found = importlib.util.find_spec("torchvision")
     if found is None or found.origin is None:
         return "torchvision is not installed: pip install --no-deps --target FOLDER torchvision, PYTHONPATH=FOLDER"
-    if not _compiled(Path(found.origin).parent):
-        _stand_in()
+    loose = prepare(Path(found.origin).parent)
     import torchvision  # noqa: F401
 
+    if loose:
+        replace()
     return ""
+
+
+def unmeasured() -> str:
+    """Return why detections cannot be measured here; empty where they can."""
+    lacks = importlib.util.find_spec("faster_coco_eval") is None
+    return "faster-coco-eval is not installed, see CONTRIBUTING.md" if lacks else ""
 
 
 def _compiled(folder: Path) -> bool:
@@ -36,12 +41,20 @@ def _compiled(folder: Path) -> bool:
     return True
 
 
-def _stand_in() -> None:
+def prepare(folder: Path) -> bool:
+    """Define what torchvision in a folder needs to be imported, and return whether it was needed."""
+    if _compiled(folder):
+        return False
     library = torch.library.Library("torchvision", "DEF")
-    _KEPT.append(library)
+    torch.library.loose_torchvision = library  # type: ignore[attr-defined]  # operators go with it, and it with a module
     library.define("nms(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor")
     library.define("qnms(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor")  # asked for, never called
     library.impl("nms", nms, "CPU")
+    return True
+
+
+def replace() -> None:
+    """Put in what torchvision, once imported, calls."""
     import torchvision.extension
 
     torchvision.extension._has_ops = lambda: True  # type: ignore[assignment]

@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 import torch
+from loose_torchvision import missing, unmeasured
 from search import cheap
 
 from engine.acting import EXPERIMENT, alive, follow, job, make_run, trained_here, until
+from invnas.commands import run_search
 from invnas.engine.ray import running
 from invnas.engine.ray.cluster import Cluster, check_ray
 from invnas.engine.ray.engine import RayEngine
@@ -446,6 +448,46 @@ def test_schedulers_of_ray_stop_what_they_find_worse(
     full = [values["top1"] for _, state, values in found if state == "complete"]
     assert full  # what is best at every rung is never stopped
     assert all(trial.rungs for trial in run.trials())
+
+
+DENSE = """
+from invnas import *
+
+block = Bottleneck(Choice(Convolution(3), Involution(3, group_channels=4)), expansion=Choice(1, 2, 3))
+space = DenseNet(
+    HybridNet(PlainStem(8, kernel_size=3, stride=2, pool=False), [Stage(8, [block]), Stage(16, [block], stride=2)]),
+    neck=Choice(ConvolutionFPN(8), InvolutionFPN(8, kernel_size=3, group_channels=4)),
+    head=HEAD,
+)
+"""
+
+
+@pytest.mark.parametrize(("task", "head"), [("segmentation", "SemanticFPN(8)"), ("detection", "RetinaHead(8, 1, 3)")])
+def test_other_tasks_are_searched_and_stopped_here_and_there(
+    tmp_path: Path, machines: Any, task: str, head: str
+) -> None:
+    if task == "detection" and (reason := missing() or unmeasured()):
+        pytest.skip(reason)
+    (tmp_path / "space.py").write_text(DENSE.replace("HEAD", head))
+    scenes = {"task": task, "images": 30, "image_size": 32, "classes": 2, "batch_size": 8}
+    experiment = Experiment(
+        space=str(tmp_path / "space.py"),
+        data=DataSource("invnas.data.Scenes", scenes),
+        task=task,
+        objectives=("miou" if task == "segmentation" else "map", "macs"),
+        recipe=replace(Experiment().recipe, epochs=4, learning_rate=0.02, threads=1),
+        stopper="halving",
+        trials=5,
+        workers=1,
+    )
+    here, there = (
+        run_search(replace(experiment, engine=engine), tmp_path / engine, quiet=True) for engine in ("local", "ray")
+    )
+    for run in (here, there):
+        assert {trial.state for trial in run.trials()} == {"complete", "stopped"}
+    assert [trial.architecture for trial in there.trials()] == [trial.architecture for trial in here.trials()]
+    mine, theirs = ([[rung.values for rung in trial.rungs] for trial in run.trials()] for run in (here, there))
+    assert theirs == mine
 
 
 def test_a_machine_that_is_lost_costs_its_trials_a_try(run: Run, machines: Any) -> None:
