@@ -9,13 +9,14 @@ from invnas.architecture import Architecture
 from invnas.cost import cost
 from invnas.dense import DenseNet, backbone_of
 from invnas.errors import BadInput
-from invnas.export.code import code, words
+from invnas.export.code import DECODE, code, words
 from invnas.export.description import SPACE, Description
-from invnas.export.formats import ABOUT, FILES, WITH
-from invnas.export.preprocess import Used
+from invnas.export.formats import ABOUT, BOXES, FILES, WITH
+from invnas.export.preprocess import POSTPROCESS, Used
 from invnas.head import Head
 from invnas.hybrid import HybridNet
 from invnas.measurement import MAC_CONVENTION
+from invnas.postprocessing import LARGEST_GROWTH, Postprocessing
 from invnas.task import load_task
 
 __all__ = ["card"]
@@ -60,12 +61,13 @@ def card(
         ],
         "Layers": ["\n".join(f"- {line}" for line in _layers(architecture))],
         "Input": list(_input(known)),
+        "Boxes": list(_boxes(known.rules)),
         "Facts": [_table(facts) if facts else "None were given."],
         "Files": list(_files(errors, description, own_types, known, said)),
         "Classes": [", ".join(f"{i} {_cell(name)}" for i, name in enumerate(description.class_names or ()))],
         "Limits": [
             f"- What enters the network must be {shape[1]} x {shape[2]}; only the batch size is free"
-            f"{', and in ExecuTorch one' if 'pte' in errors else ''}.\n"
+            f"{', and in ExecuTorch one' if 'pte' in errors else ''}.{_any_size(architecture, errors)}\n"
             "- Accuracy is known only where the facts above state it, on images like those of that data set.\n"
             f"- Parity was checked in float32 on a CPU, against the network in float64, from which the network itself "
             f"in float32 differs by {own:.1g}; half precision and other hardware differ more."
@@ -73,8 +75,20 @@ def card(
     }
     if not description.class_names:
         del sections["Classes"]
+    if known.rules is None:
+        del sections["Boxes"]
     texts = ["\n\n".join(["# " + title, *body]) for title, body in sections.items()]
     return texts[0] + "".join(f"\n\n#{text}" for text in texts[1:]) + "\n"
+
+
+def _any_size(architecture: Architecture, errors: Mapping[str, float]) -> str:
+    """Return which files of a network for dense prediction take images of any size."""
+    free = [f"`{FILES[name]}`" for name in ("onnx", "pt2") if name in errors]
+    if not free or not isinstance(architecture.network, DenseNet):
+        return ""
+    return (
+        f" {' and '.join(free)} also take{'s' * (len(free) == 1)} other heights and widths, from the largest stride on."
+    )
 
 
 def _price(architecture: Architecture, shape: tuple[int, int, int], head: Head) -> dict[str, str]:
@@ -119,6 +133,38 @@ def _input(known: Used) -> Iterator[str]:
         yield f"In images of floats or 32-bit integers {low:g} is black and {high:g} is white."
 
 
+def _boxes(rules: Postprocessing | None) -> Iterator[str]:
+    """Yield what the numbers of a detector are, and how detections come of them."""
+    if rules is None:
+        return
+    height, width = rules.size
+    yield (
+        f"`scores` is (batch, {sum(rules.counts):,}, {rules.classes + 4}) for images of {width} x {height} pixels: for "
+        f"each anchor {rules.classes} scores, of which a sigmoid makes 0..1 for each class by itself, then four "
+        "offsets. Anchors are in the order of levels, rows, columns, and anchors of a position. The position of a row "
+        "and a column is (column x stride, row x stride) pixels, and an anchor is given as left, top, right and bottom "
+        "from there:"
+    )
+    lines = ["| level | grid, rows x columns | stride, down x across | anchors of a position |", "|---|---|---|---|"]
+    for number, level in enumerate(rules.levels, start=1):
+        cells = "; ".join(", ".join(f"{side:g}" for side in anchor) for anchor in level.anchors)
+        lines.append(
+            f"| {number} | {' x '.join(map(str, level.grid))} | {' x '.join(map(str, level.stride))} | {cells} |"
+        )
+    yield "\n".join(lines)
+    yield (
+        "Offsets (dx, dy, dw, dh) move an anchor with the centre (cx, cy) and the sides (w, h) to the centre "
+        f"(cx + dx w, cy + dy h) and the sides (w exp(min(dw, {LARGEST_GROWTH:.4f})), h exp(min(dh, "
+        f"{LARGEST_GROWTH:.4f}))), where {LARGEST_GROWTH:.4f} is log(1000 / 16). Detections are those of torchvision's "
+        f"RetinaNet: of each level the best {rules.candidates:,} pairs of anchor and class with a score above "
+        f"{rules.score_threshold:g}, clipped to the image; of boxes of one class that overlap by more than "
+        f"{rules.overlap:g} (intersection over union) the best; of these the best {rules.detections}. "
+        f"`{POSTPROCESS}` and the metadata of the ONNX file hold the same as data. Images of another size have other "
+        "grids, and the same anchors at a position. All boxes of an image, by numpy:"
+    )
+    yield f"```python\n{DECODE}\n```"
+
+
 def _files(
     errors: Mapping[str, float],
     description: Description,
@@ -131,6 +177,8 @@ def _files(
     codes = code(known, description.input_shape, space, classifies=description.task == "classification")
     for name, error in errors.items():
         of = "in a probability" if name == WITH else "of its largest score"
+        if name in (WITH, BOXES) and known.rules is not None:
+            of = "in a score, or in a box of the longer side of the image"
         yield f"`{FILES[name]}`: {ABOUT[name]}. Differs from the network by {error:.1g} {of}." + (
             f" {said[name]}." if name in said else ""
         )

@@ -1,15 +1,15 @@
-"""The lines of a model card that use each file: from the file of an image to the name of its class."""
+"""The lines of a model card that use each file: from the file of an image to the name of its class, or to boxes."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 
-from invnas.export.formats import WITH
+from invnas.export.formats import BOXES, WITH
 from invnas.export.graphs import GRAPHS
 from invnas.export.int8 import INT8
 from invnas.export.openvino_ir import FLOAT32
-from invnas.export.preprocess import PREPROCESS, Used
+from invnas.export.preprocess import POSTPROCESS, PREPROCESS, Used
 from invnas.preprocessing import Preprocessing
 
 _PICTURE = "from PIL import Image, ImageOps"
@@ -73,6 +73,42 @@ def classify(path):
     return {{said}}
 print(classify("photo.jpg"))"""
 
+_DETECT = f"""\
+import numpy, onnxruntime
+{_PICTURE}
+session = onnxruntime.InferenceSession("model_with_preprocessing.onnx")
+def detect(path):
+    with Image.open(path) as file:
+        image = numpy.asarray(ImageOps.exif_transpose(file).convert("{{mode}}")){{axis}}
+    boxes, scores, *classes = session.run(None, {{{{"image": image}}}})  # labels, and names where there are any
+    return list(zip(classes[-1].tolist(), scores.tolist(), boxes.tolist()))
+print(detect("photo.jpg"))"""
+
+_BOXES = """\
+import numpy, onnxruntime
+session = onnxruntime.InferenceSession("model_with_postprocessing.onnx")
+boxes, scores, labels, number = session.run(None, {{"images": numpy.zeros({shape}, "float32")}})
+first = boxes[0, : number[0]], scores[0, : number[0]], labels[0, : number[0]]"""
+
+#: From the numbers of a detector to all boxes and their scores, by numpy.
+DECODE = f"""\
+import json, numpy
+from pathlib import Path
+rules = json.loads(Path("{POSTPROCESS}").read_text("utf-8"))
+anchors = []
+for level in rules["levels"]:
+    (rows, columns), (down, across) = level["grid"], level["stride"]
+    y, x = numpy.mgrid[:rows, :columns] * numpy.reshape([down, across], (2, 1, 1))
+    places = numpy.stack([x, y, x, y], 2).reshape(-1, 1, 4)
+    anchors.append((places + numpy.array(level["anchors"])).reshape(-1, 4))
+anchors = numpy.concatenate(anchors)
+def decode(scores):  # those of one image, scores[0]
+    sides, offsets = anchors[:, 2:] - anchors[:, :2], scores[:, -4:]
+    centres = anchors[:, :2] + sides / 2 + offsets[:, :2] * sides
+    halves = numpy.exp(numpy.minimum(offsets[:, 2:], rules["largest_growth"])) * sides / 2
+    boxes = numpy.concatenate([centres - halves, centres + halves], 1)
+    return boxes, 1 / (1 + numpy.exp(-scores[:, :-4]))"""
+
 _OURS = """\
 import invnas
 model = invnas.load_model("."{space})
@@ -113,20 +149,23 @@ def code(known: Used, shape: tuple[int, int, int], space: str, classifies: bool)
         space: What `load_model` is told beside the folder, such as `, trust=True`.
         classifies: Whether the scores are those of classes.
     """
-    if known.missing or not classifies:
-        values = {"shape": (1, *shape), "space": space, "float32": json.dumps(FLOAT32)}
-        return _with_int8({name: text.format(**values) for name, text in _SCORES.items()})
-    how, named = known.preprocessing, known.class_names is not None
-    grey = how.channels == 1
+    grey = known.preprocessing.channels == 1
     parts = {
-        "prepare": _PREPARE.format(mode="L" if grey else "RGB", box=_box(how), size=how.size[::-1]),
-        "order": "[None]" if grey else ".transpose(2, 0, 1)",
-        "name": "names[int(scores.argmax())]" if named else "int(scores.argmax())",
         "mode": "L" if grey else "RGB",
         "axis": "[:, :, None]" if grey else "",
-        "said": "str(answer[1])" if named else "int(answer[0])",
         "space": space,
         "float32": json.dumps(FLOAT32),
+        "shape": (1, *shape),
+    }
+    if known.missing or not classifies:
+        texts = {**_SCORES, BOXES: _BOXES, WITH: _DETECT}
+        return _with_int8({name: text.format(**parts) for name, text in texts.items()})
+    how, named = known.preprocessing, known.class_names is not None
+    parts |= {
+        "prepare": _PREPARE.format(mode=parts["mode"], box=_box(how), size=how.size[::-1]),
+        "order": "[None]" if grey else ".transpose(2, 0, 1)",
+        "name": "names[int(scores.argmax())]" if named else "int(scores.argmax())",
+        "said": "str(answer[1])" if named else "int(answer[0])",
     }
     texts = {"onnx": _ONNX, "pt2": _PT2, "pte": _PTE, "openvino": _OPENVINO, WITH: _WITH, "safetensors": _OURS}
     return _with_int8({name: text.format(**parts) for name, text in texts.items()})

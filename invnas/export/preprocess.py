@@ -1,4 +1,7 @@
-"""preprocess.json: what is done to an image before the network sees it, and what its classes are called."""
+"""preprocess.json: what is done to an image before the network sees it, and what its classes are called.
+
+Beside it, for a detector of one stage, postprocess.json: what makes boxes of its numbers.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,11 @@ from typing import Any
 from invnas.errors import BadInput, shown
 from invnas.export.description import Description, checksum
 from invnas.files import read_json
+from invnas.postprocessing import Postprocessing
 from invnas.preprocessing import Preprocessing
 
 PREPROCESS = "preprocess.json"
+POSTPROCESS = "postprocess.json"
 
 
 @dataclass(frozen=True)
@@ -23,10 +28,12 @@ class Used:
     Attributes:
         preprocessing: What is done to an image.
         class_names: One for each class, or None.
+        rules: What makes boxes of the numbers of a detector of one stage; None: there are none.
     """
 
     preprocessing: Preprocessing
     class_names: tuple[str, ...] | None = None
+    rules: Postprocessing | None = None
 
     @property
     def missing(self) -> str:
@@ -41,15 +48,18 @@ class Used:
         return {**self.preprocessing.to_dict(), "class_names": self.class_names and list(self.class_names)}
 
     def write(self, folder: Path) -> None:
-        """Write preprocess.json into a folder."""
+        """Write preprocess.json into a folder, and postprocess.json where there are rules."""
         text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
         (folder / PREPROCESS).write_text(text + "\n", encoding="utf-8")
+        if self.rules is not None:
+            (folder / POSTPROCESS).write_text(json.dumps(self.rules.to_dict(), indent=1) + "\n", encoding="utf-8")
 
     @property
     def metadata(self) -> dict[str, str]:
         """The same as it stands in an ONNX file: texts of JSON by name."""
         prepared = json.dumps(self.preprocessing.to_dict())
-        return {"preprocess": prepared, "class_names": json.dumps(self.class_names, ensure_ascii=False)}
+        rules = {} if self.rules is None else {"postprocess": json.dumps(self.rules.to_dict())}
+        return {"preprocess": prepared, "class_names": json.dumps(self.class_names, ensure_ascii=False), **rules}
 
 
 def used(input_shape: Sequence[int], names: Sequence[str] | None, how: Preprocessing | None) -> Used:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from invnas.data.preparing import Seen
     from invnas.experiment import Recipe
+    from invnas.postprocessing import Postprocessing
     from invnas.tasks.detection.answers import BoxPrediction
     from invnas.tasks.detection.module import Detector
 
@@ -93,6 +94,12 @@ class Detection:
         from invnas.tasks.detection.answers import detections
 
         return detections(network, images, names, seen)
+
+    def postprocessing(self, network: nn.Module, input_shape: tuple[int, int, int]) -> Postprocessing | None:
+        """Return what makes boxes of the numbers of a network, for its exports; None where that is a second stage."""
+        from invnas.tasks.detection.anchors import postprocessing_of
+
+        return postprocessing_of(network, input_shape)
 
     def output(self, facts: DataFacts) -> str:
         """Return what the numbers are."""

@@ -24,9 +24,11 @@ from invnas.detectors import ASPECT_RATIOS
 from invnas.errors import InvalidArchitecture
 from invnas.nn.detection import BOX_SIDE, MASK_SIDE, RCNNLayers, RetinaLayers
 from invnas.nn.network import Network
+from invnas.postprocessing import Postprocessing, anchor_sizes
+from invnas.tasks.detection.anchors import level_shapes
 
 #: Detections of an image that are kept, as COCO counts them.
-DETECTIONS = 100
+DETECTIONS = Postprocessing.detections
 
 #: Proposals of a box head while it learns, at most.
 _SAMPLED = 512
@@ -49,11 +51,7 @@ def detector_of(network: nn.Module, input_shape: tuple[int, int, int]) -> nn.Mod
             "these alone"
         )
     assert isinstance(network, Network)
-    was, weight = network.training, next(network.parameters())
-    with torch.no_grad():
-        levels = network.eval().levels(torch.zeros((1, *input_shape), dtype=weight.dtype, device=weight.device))
-    network.train(was)
-    shapes = [level.shape[2:] for level in levels]
+    shapes = level_shapes(network, input_shape)
     anchors = anchors_of(shapes, input_shape[1:], layers.anchors)
     if isinstance(layers, RetinaLayers):
         return _retina(network, layers, anchors)
@@ -78,15 +76,8 @@ def first_label(network: Any) -> int:
 
 
 def anchors_of(shapes: Sequence[Any], size: Sequence[int], number: int) -> AnchorGenerator:
-    """Return the anchors of levels of these heights and widths, for images of this size.
-
-    On a level of stride s they have 8 s pixels along a side, or from 4 s on in as many sizes within an octave as there
-    are; all are smaller by one factor where the largest would not fit into the image.
-    """
-    strides = [max(1, size[0] // height) for height, _ in shapes]
-    scales = number // len(ASPECT_RATIOS)
-    base = max(1.0, min(8 if scales == 1 else 4, max(size) / strides[-1]))
-    sizes = tuple(tuple(base * stride * 2 ** (i / scales) for i in range(scales)) for stride in strides)
+    """Return the anchors of levels of these heights and widths, for images of this size; see `anchor_sizes`."""
+    sizes = anchor_sizes(shapes, size, number)
     return AnchorGenerator(sizes, (ASPECT_RATIOS,) * len(sizes))
 
 
@@ -96,6 +87,9 @@ def _retina(network: Network, layers: RetinaLayers, anchors: AnchorGenerator) ->
         layers.classes,
         anchor_generator=anchors,
         head=_Retina(layers),
+        score_thresh=Postprocessing.score_threshold,
+        nms_thresh=Postprocessing.overlap,
+        topk_candidates=Postprocessing.candidates,
         detections_per_img=DETECTIONS,
     )
     detector.transform = _AsIs()
