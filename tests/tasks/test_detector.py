@@ -7,12 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from loose_torchvision import missing, nms, roi_align, unmeasured
 
 if reason := missing() or unmeasured():
     pytest.skip(reason, allow_module_level=True)
+
+from torchvision.models.detection.image_list import ImageList
 
 from invnas import (
     Bottleneck,
@@ -31,8 +34,13 @@ from invnas import (
 )
 from invnas.architecture import Architecture
 from invnas.errors import InvalidArchitecture, TrialFailed
+from invnas.export.detections import rules_alone
+from invnas.export.misfit import made_up
+from invnas.export.nodes import RAW, session
 from invnas.nn import build
+from invnas.postprocessing import Postprocessing, anchor_levels
 from invnas.run import Run
+from invnas.tasks.detection import Detection
 from invnas.tasks.detection.assembly import anchors_of, detector_of
 from invnas.tasks.detection.head import Boxes
 from invnas.tasks.detection.module import Detector
@@ -127,6 +135,44 @@ def test_anchors_grow_with_the_levels_and_fit_into_the_image(shapes: Any, size: 
     anchors = anchors_of(shapes, size, number)
     assert [[round(one, 2) for one in level] for level in anchors.sizes] == sizes
     assert anchors.num_anchors_per_location() == [number] * len(shapes)
+
+
+@pytest.mark.parametrize("number", [3, 9, 15])
+@pytest.mark.parametrize(
+    ("shapes", "size"),
+    [
+        ([(200, 320), (100, 160), (50, 80), (25, 40), (13, 20)], (800, 1280)),
+        ([(16, 12), (8, 6), (4, 3)], (31, 23)),
+        ([(1, 1)], (8, 8)),
+    ],
+)
+def test_anchors_without_torchvision_are_those_of_it(shapes: Any, size: Any, number: int) -> None:
+    images = ImageList(torch.zeros(1, 3, *size), [size])
+    (truth,) = anchors_of(shapes, size, number)(images, [torch.zeros(1, 1, *shape) for shape in shapes])
+    rules = Postprocessing(size, 2, anchor_levels(shapes, size, number))
+    assert np.array_equal(rules.anchors(), truth.numpy())
+    assert rules.counts == [number * rows * columns for rows, columns in shapes]
+
+
+@pytest.mark.parametrize("classes", [1, 2, 40])
+def test_an_exported_file_finds_what_torchvision_finds(classes: int) -> None:
+    network = network_of(RETINA, task=Boxes(classes)).eval()
+    rules: Any = Detection().postprocessing(network, SIZE)
+    whole: Any = detector_of(network, SIZE)
+    image = torch.zeros(1, *SIZE)
+    (anchors,) = whole.anchor_generator(ImageList(image, [SIZE[1:]]), list(network.levels(image)))
+    numbers = made_up(rules)
+    said = session(rules_alone(rules))(**{RAW: numbers})
+    split = [part.split(rules.counts, 1) for part in torch.from_numpy(numbers).split([classes, 4], 2)]
+    outputs = dict(zip(("cls_logits", "bbox_regression"), split, strict=True))
+    truth = whole.postprocess_detections(outputs, [anchors.split(rules.counts)] * 3, [SIZE[1:]] * 3)
+    assert [len(one["scores"]) for one in truth] == said["number"].tolist()
+    assert 5 < len(truth[1]["scores"]) < len(truth[0]["scores"])
+    assert len(truth[2]["scores"]) == 0
+    for i, one in enumerate(truth):
+        for name in ("boxes", "scores", "labels"):
+            found = torch.from_numpy(said[name][i, : len(one["scores"])])
+            torch.testing.assert_close(found, one[name], atol=1e-4, rtol=1e-5)
 
 
 @pytest.mark.parametrize("head", HEADS)
