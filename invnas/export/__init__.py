@@ -197,7 +197,8 @@ def _rules(network: nn.Module, shape: tuple[int, int, int], task: str, wanted: b
     if found is None and wanted:
         raise BadInput(
             "the file with preprocessing holds detectors of one stage (RetinaHead): the second stage of RCNNHeads sees "
-            "regions that are chosen between, and stands in no ONNX file"
+            "regions that are chosen between, and stands in no ONNX file; without it the first stage and all weights "
+            "are exported"
         )
     return found
 
