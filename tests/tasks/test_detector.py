@@ -26,6 +26,7 @@ from invnas import (
     Involution,
     InvolutionFPN,
     PlainStem,
+    Preprocessing,
     RCNNHeads,
     Recipe,
     RetinaHead,
@@ -34,6 +35,7 @@ from invnas import (
 )
 from invnas.architecture import Architecture
 from invnas.errors import InvalidArchitecture, TrialFailed
+from invnas.export import export
 from invnas.export.detections import rules_alone
 from invnas.export.misfit import made_up
 from invnas.export.nodes import RAW, session
@@ -56,10 +58,14 @@ HEADS = [pytest.param(RETINA, id="RetinaNet"), pytest.param(FASTER, id="Faster")
 SIZE = (3, 32, 32)
 
 
-def network_of(head: Any, neck: Any = NECK, task: Any = Boxes(2)) -> Any:  # noqa: B008
+def architecture_of(head: Any, neck: Any = NECK) -> Architecture:
     block = Bottleneck(Convolution(3), expansion=2)
     backbone = HybridNet(PlainStem(8, 3, 2, False), tuple(Stage(8, (block,), stride) for stride in (1, 2)))
-    return build(Architecture(DenseNet(backbone, neck, head)), SIZE, task)
+    return Architecture(DenseNet(backbone, neck, head))
+
+
+def network_of(head: Any, neck: Any = NECK, task: Any = Boxes(2)) -> Any:  # noqa: B008
+    return build(architecture_of(head, neck), SIZE, task)
 
 
 def detector(head: Any, seed: int = 0) -> Detector:
@@ -209,6 +215,37 @@ def test_a_detector_learns_and_tells_what_it_sees(head: Any) -> None:
     assert set(values) == {"map", "map50", "mask_map"}
     assert (values["mask_map"] > 0.0) == (head is MASK)
     assert len(module.class_values()) == 2
+
+
+def test_a_detector_that_has_learned_finds_the_same_in_onnx(tmp_path: Path) -> None:
+    module = detector(RETINA)
+    optimizer = torch.optim.Adam(module.parameters(), 0.01)
+    module.train()
+    for _ in range(40):
+        optimizer.zero_grad()
+        module.loss_of(*TWO).backward()
+        optimizer.step()
+    module.eval()
+    how = Preprocessing(SIZE[1:], 3, 1.0, (0.0,) * 3, (1.0,) * 3)
+    export(
+        module.network, architecture_of(RETINA), SIZE, 2, tmp_path / "out", ("onnx",), {}, ("red", "green"),
+        "detection", how, True,
+    )  # fmt: skip
+    with torch.no_grad():
+        truth = module(TWO[0])
+    batch_said = session(tmp_path / "out" / "model_with_postprocessing.onnx")(images=TWO[0].numpy())
+    photo = session(tmp_path / "out" / "model_with_preprocessing.onnx")
+    assert min(len(one["scores"]) for one in truth) > 3
+    for i, one in enumerate(truth):
+        image = (255 * TWO[0][i]).to(torch.uint8).permute(1, 2, 0).numpy()
+        said = photo(image=np.pad(image, ((0, 0), (10, 10), (0, 0))))  # the network sees the middle
+        assert batch_said["number"][i] == len(said["scores"]) == len(one["scores"])
+        moved = one["boxes"] + torch.tensor([10.0, 0.0, 10.0, 0.0])
+        for name, there in (("boxes", moved), ("scores", one["scores"]), ("labels", one["labels"])):
+            found = torch.from_numpy(batch_said[name][i, : len(there)])
+            torch.testing.assert_close(found, one[name], atol=1e-3, rtol=1e-4)
+            torch.testing.assert_close(torch.from_numpy(said[name]), there, atol=1e-3, rtol=1e-4)
+        assert list(said["names"]) == [("red", "green")[label] for label in one["labels"]]
 
 
 @pytest.mark.parametrize("head", HEADS)
