@@ -96,9 +96,7 @@ def necks(task: str) -> dict[str, Any]:
     """Return the necks by what to call them."""
     involution = InvolutionFPN(WIDTH)
     wanted = macs(task, network_of(task, involution))
-    equal = min(
-        map(ConvolutionFPN, range(4, WIDTH)), key=lambda neck: abs(macs(task, network_of(task, neck)) - wanted)
-    )
+    equal = min(map(ConvolutionFPN, range(4, WIDTH)), key=lambda neck: abs(macs(task, network_of(task, neck)) - wanted))
     off = macs(task, network_of(task, equal)) / wanted - 1
     if abs(off) > EQUAL:
         raise SystemExit(f"no convolution neck costs as much: the nearest, of width {equal.width}, is {off:+.1%} off")
@@ -144,9 +142,7 @@ def main() -> None:
     }
     results = Path(__file__).parent / "results" / f"necks_{asked.task}.json"
     for seeds in range(1, asked.seeds + 1):
-        found = {
-            name: retrain(run, "best", epochs=asked.epochs, seeds=seeds, quiet=True) for name, run in runs.items()
-        }
+        found = {name: retrain(run, "best", epochs=asked.epochs, seeds=seeds, quiet=True) for name, run in runs.items()}
         rows = [described(asked.task, name, run, found[name]) for name, run in runs.items()]
         run = next(iter(runs.values()))
         measured = f"test_{run.experiment.what.tested[0]}"
