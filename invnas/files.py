@@ -61,17 +61,17 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
         fresh.write_text(text, encoding="utf-8", newline="")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, most: int = MAX_JSON) -> Any:
     """Return what a JSON file holds.
 
     Raises:
-        BadInput: If it cannot be read, is larger than `MAX_JSON`, or is no JSON; one sentence with the file.
+        BadInput: If it cannot be read, is larger than `most` bytes, or is no JSON; one sentence with the file.
     """
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_JSON + 1)
-        if len(content) > MAX_JSON:
-            raise BadInput(f"{path} is larger than {MAX_JSON:,} bytes, so it is not read")
+            content = file.read(most + 1)
+        if len(content) > most:
+            raise BadInput(f"{path} is larger than {most:,} bytes, so it is not read")
         return json.loads(content.decode("utf-8"))
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}") from None

@@ -13,6 +13,7 @@ from PIL import Image
 from invnas.data.listing import is_picture
 from invnas.data.mask_coding import MaskCoding
 from invnas.data.pictures import Pictures, Span, content_of, decode, opened
+from invnas.data.window import Window
 from invnas.errors import BadInput
 from invnas.masks import IGNORED
 
@@ -61,9 +62,9 @@ class CodedPairs:
             raise BadInput(self._difference(index, mask, picture))
         return picture, Image.fromarray(self.coding.indices(mask, self.masks.place(index)))
 
-    def target(self, index: int, map: np.ndarray, shown: float) -> torch.Tensor:
+    def target(self, index: int, truth: Image.Image, window: Window) -> torch.Tensor:
         """Return a mask, (H, W) int64."""
-        return torch.from_numpy(map.astype(np.int64))
+        return torch.from_numpy(window.map(truth).astype(np.int64))
 
     def content(self, index: int) -> bytes:
         """Return the bytes of both, and what the values mean."""

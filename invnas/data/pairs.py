@@ -1,4 +1,4 @@
-"""Pictures with a map of numbers over their pixels: both are cropped, scaled and mirrored as one."""
+"""Pictures with what is to be found in them, mask or objects: both are cropped, scaled and mirrored as one."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from invnas.data.image_set import Loading
 from invnas.data.loader import batch_of_targets, batches_of
 from invnas.data.normalisation import Normalisation
 from invnas.data.pictures import Span, stacked, to_array
-from invnas.data.preparing import centre
+from invnas.data.window import Window
 from invnas.errors import BadInput, shown
-from invnas.masks import IGNORED
 from invnas.preprocessing import Preprocessing
 from invnas.rules import LARGEST, check_whole
 
@@ -29,7 +28,7 @@ _READ_FOR_FINGERPRINT = 10_000  # pairs whose content tells one set from another
 
 
 class Pairs(Protocol):
-    """Pictures, each with a map of as many pixels, that can be opened one by one."""
+    """Pictures, each with what is to be found in it, that can be opened one by one."""
 
     def __len__(self) -> int: ...
 
@@ -38,15 +37,12 @@ class Pairs(Protocol):
         """Black and white of pictures of floats or 32-bit integers; None where each type says its own."""
         ...
 
-    def opened(self, index: int) -> tuple[Image.Image, Image.Image]:
-        """Return a picture and its map (mode L), of one size; BadInput if they cannot be read."""
+    def opened(self, index: int) -> tuple[Image.Image, Any]:
+        """Return a picture and what is to be found in all of it; BadInput if they cannot be read."""
         ...
 
-    def target(self, index: int, map: np.ndarray, shown: float) -> Any:
-        """Return what a network shall find, of a map (H, W) uint8 that was cropped and scaled as its picture was.
-
-        `shown` is how many pixels of it one pixel of the whole map has become. `IGNORED` lies beyond the picture.
-        """
+    def target(self, index: int, truth: Any, window: Window) -> Any:
+        """Return what a network shall find in a window of the picture, of what is to be found in all of it."""
         ...
 
     def content(self, index: int) -> bytes:
@@ -56,12 +52,11 @@ class Pairs(Protocol):
 
 @dataclass(frozen=True)
 class PairFrame:
-    """How a picture and its map become what a network is trained on and judged by.
+    """Which window of a picture a network is trained on and judged by.
 
     Evaluation sees the largest centred part with the proportions of `size`. Training sees a window of it: at scale 1
     as large as that part, at scale 2 half as wide and high, at scale 0.5 twice; somewhere in the picture where it fits,
-    around the picture where it does not. Pictures are scaled as `Preprocessing` says, maps by the nearest pixel. Beyond
-    a picture is black, and `IGNORED`.
+    around the picture where it does not.
 
     Attributes:
         size: (height, width) of what a network sees, in pixels.
@@ -85,50 +80,20 @@ class PairFrame:
         """What evaluation does, without the normalisation."""
         return Preprocessing(self.size, self.channels, 1.0)
 
-    def still(self, picture: Image.Image, map: Image.Image) -> tuple[Image.Image, Image.Image, float]:
-        """Return the centre of both, and how many pixels one pixel of the whole map has become."""
-        how = self.preprocessing
-        box = how.box(*map.size)
-        near = map.resize(self.size[::-1], Image.Resampling.NEAREST, box=box)
-        return centre(picture, how), near, self._shown(box)
+    def still(self, size: tuple[int, int]) -> Window:
+        """Return the centre of a picture of (width, height)."""
+        return Window.on(self.preprocessing.box(*size), size, self.size)
 
-    def drawn(
-        self, picture: Image.Image, map: Image.Image, rng: random.Random
-    ) -> tuple[Image.Image, Image.Image, float]:
-        """Return what is drawn of both for training, and how many pixels one pixel of the whole map has become."""
+    def drawn(self, size: tuple[int, int], rng: random.Random) -> Window:
+        """Return what is drawn for training of a picture of (width, height)."""
         low, high = self.scales
         scale = low * (high / low) ** rng.random()
         across, down, mirrored = rng.random(), rng.random(), rng.random() < 0.5
-        left, top, right, bottom = self.preprocessing.box(*map.size)
+        left, top, right, bottom = self.preprocessing.box(*size)
         width, height = (right - left) / scale, (bottom - top) / scale
         # Within the picture, or around it where the window is the larger one.
-        left, top = (map.width - width) * across, (map.height - height) * down
-        box = (left, top, left + width, top + height)
-        both = (
-            self._window(picture, box, Image.Resampling.BILINEAR, 0),
-            self._window(map, box, Image.Resampling.NEAREST, IGNORED),
-        )
-        if self.flip and mirrored:
-            both = ImageOps.mirror(both[0]), ImageOps.mirror(both[1])
-        return *both, self._shown(box)
-
-    def _shown(self, box: tuple[float, float, float, float]) -> float:
-        return self.size[0] * self.size[1] / ((box[2] - box[0]) * (box[3] - box[1]))
-
-    def _window(
-        self, image: Image.Image, box: tuple[float, float, float, float], how: Image.Resampling, beyond: int
-    ) -> Image.Image:
-        """Return what lies in a box of an image, as large as `size`; the box may reach beyond the image."""
-        rows, columns = self.size
-        left, right, start_x, end_x = _clipped(box[0], box[2], image.width, columns)
-        top, bottom, start_y, end_y = _clipped(box[1], box[3], image.height, rows)
-        part = image.resize((end_x - start_x, end_y - start_y), how, box=(left, top, right, bottom))
-        if part.size == (columns, rows):
-            return part
-        fill: Any = beyond if len(image.getbands()) == 1 else (beyond,) * len(image.getbands())
-        whole = Image.new(image.mode, (columns, rows), fill)
-        whole.paste(part, (start_x, start_y))
-        return whole
+        left, top = (size[0] - width) * across, (size[1] - height) * down
+        return Window.on((left, top, left + width, top + height), size, self.size, self.flip and mirrored)
 
 
 @dataclass(frozen=True)
@@ -193,9 +158,9 @@ class PairImages:
             BadInput: One of both cannot be read.
         """
         index = int(self.indices[position])
-        both = self.pairs.opened(index)
-        picture, map, seen = self.frame.still(*both) if rng is None else self.frame.drawn(*both, rng)
-        return to_array(picture, self.frame.channels), self.pairs.target(index, np.array(map), seen)
+        picture, truth = self.pairs.opened(index)
+        window = self.frame.still(picture.size) if rng is None else self.frame.drawn(picture.size, rng)
+        return to_array(window.picture(picture), self.frame.channels), self.pairs.target(index, truth, window)
 
     def targets(self, indices: np.ndarray) -> Any:
         """Return the targets of the pairs at `indices` as a validation batch has them."""
@@ -232,13 +197,13 @@ class _Joined:
     def span(self) -> Span | None:
         return self.first.span
 
-    def opened(self, index: int) -> tuple[Image.Image, Image.Image]:
+    def opened(self, index: int) -> tuple[Image.Image, Any]:
         pairs, own = self._of(index)
         return pairs.opened(own)
 
-    def target(self, index: int, map: np.ndarray, shown: float) -> Any:
+    def target(self, index: int, truth: Any, window: Window) -> Any:
         pairs, own = self._of(index)
-        return pairs.target(own, map, shown)
+        return pairs.target(own, truth, window)
 
     def content(self, index: int) -> bytes:
         pairs, own = self._of(index)
@@ -246,14 +211,6 @@ class _Joined:
 
     def _of(self, index: int) -> tuple[Pairs, int]:
         return (self.first, index) if index < len(self.first) else (self.second, index - len(self.first))
-
-
-def _clipped(start: float, end: float, whole: int, cells: int) -> tuple[float, float, int, int]:
-    """Return what of a line lies in 0..whole, and from which to which of the line's cells that reaches."""
-    low, high = max(start, 0.0), min(end, float(whole))
-    first = min(round((low - start) / (end - start) * cells), cells - 1)
-    last = max(round((high - start) / (end - start) * cells), first + 1)
-    return low, high, first, last
 
 
 def _scales(given: Any) -> tuple[float, float]:

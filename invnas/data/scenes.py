@@ -19,6 +19,7 @@ from invnas.data.pairs import PairFrame, PairImages
 from invnas.data.pictures import check_channels
 from invnas.data.scenery import VISIBLE, Scene, Things, draw_scene
 from invnas.data.split import hold_out, seed_of
+from invnas.data.window import Window
 from invnas.errors import BadInput, shown
 from invnas.masks import IGNORED
 from invnas.rules import check_whole, one_of
@@ -180,9 +181,9 @@ class ScenePairs:
         grey = scene.picture.shape[2] == 1
         return Image.fromarray(scene.picture[:, :, 0] if grey else scene.picture), Image.fromarray(scene.objects)
 
-    def target(self, index: int, map: np.ndarray, shown: float) -> Any:
+    def target(self, index: int, truth: Image.Image, window: Window) -> Any:
         """Return a mask (H, W) int64, or the objects as a dict."""
-        return self.form(map, self.scenes[index], shown)
+        return self.form(window.map(truth), self.scenes[index], window.shown)
 
     def content(self, index: int) -> bytes:
         """Return the picture, the map and the labels of a scene."""

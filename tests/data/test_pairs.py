@@ -14,6 +14,8 @@ from PIL import Image
 from invnas.data.image_set import Loading
 from invnas.data.normalisation import Normalisation
 from invnas.data.pairs import PairFrame, PairImages
+from invnas.data.preparing import centre
+from invnas.data.window import Window
 from invnas.errors import BadInput
 from invnas.masks import IGNORED
 
@@ -40,11 +42,16 @@ class Ramps:
     def opened(self, index: int) -> tuple[Image.Image, Image.Image]:
         return ramp(9 + index, 7)
 
-    def target(self, index: int, map: np.ndarray, shown: float) -> torch.Tensor:
-        return torch.from_numpy(map.astype(np.int64) + 1000 * index)
+    def target(self, index: int, truth: Image.Image, window: Window) -> torch.Tensor:
+        return torch.from_numpy(window.map(truth).astype(np.int64) + 1000 * index)
 
     def content(self, index: int) -> bytes:
         return bytes([index])
+
+
+def drawn(frame: PairFrame, both: tuple[Image.Image, Image.Image], seed: int) -> tuple[np.ndarray, np.ndarray, float]:
+    window = frame.drawn(both[0].size, random.Random(seed))
+    return np.asarray(window.picture(both[0])), window.map(both[1]), window.shown
 
 
 def images(count: int = 10, **frame: Any) -> PairImages:
@@ -56,9 +63,9 @@ def test_a_map_follows_its_picture_wherever_it_goes(
     width: int, height: int, rows: int, columns: int, seed: int, flip: bool
 ) -> None:
     frame = PairFrame((rows, columns), 3, flip, (0.25, 4.0))
-    picture, map, seen = frame.drawn(*ramp(width, height), random.Random(seed))
-    assert picture.size == map.size == (columns, rows)
-    pixels, numbers = np.asarray(picture).astype(int), np.asarray(map).astype(int)
+    picture, map, seen = drawn(frame, ramp(width, height), seed)
+    assert picture.shape[:2] == map.shape == (rows, columns)
+    pixels, numbers = picture.astype(int), map.astype(int)
     # The third channel is 200 in the picture alone: black is beyond it, and so is what is ignored.
     assert np.array_equal(numbers == IGNORED, pixels[:, :, 2] == 0)
     inside = numbers != IGNORED
@@ -72,8 +79,8 @@ def test_a_map_follows_its_picture_wherever_it_goes(
 def test_a_map_is_not_shifted_against_its_picture() -> None:
     off = []
     for seed in range(200):
-        picture, map, _ = PairFrame((40, 40), 3, False, (1.0, 4.0)).drawn(*ramp(64, 64), random.Random(seed))
-        off.append(float((np.asarray(picture)[:, :, 0].astype(int) - np.asarray(map)).mean()))
+        picture, map, _ = drawn(PairFrame((40, 40), 3, False, (1.0, 4.0)), ramp(64, 64), seed)
+        off.append(float((picture[:, :, 0].astype(int) - map).mean()))
     assert abs(np.mean(off)) < 0.05  # half a pixel of the picture would be 0.5
 
 
@@ -82,22 +89,17 @@ def test_at_scale_one_a_pair_of_the_right_size_is_itself_or_its_mirror_image(see
     picture, map = ramp(8, 6)
     for flip in (False, True):
         frame = PairFrame((6, 8), 3, flip)
-        drawn = frame.drawn(picture, map, random.Random(seed))
-        assert drawn[2] == 1
-        if flip and np.asarray(drawn[1])[0, 0] == 7:
-            drawn = (
-                drawn[0].transpose(Image.Transpose.FLIP_LEFT_RIGHT),
-                drawn[1].transpose(Image.Transpose.FLIP_LEFT_RIGHT),
-                1.0,
-            )
-        assert np.array_equal(drawn[0], picture)
-        assert np.array_equal(drawn[1], map)
+        pixels, numbers, shown = drawn(frame, (picture, map), seed)
+        assert shown == 1
+        if flip and numbers[0, 0] == 7:
+            pixels, numbers = pixels[:, ::-1], numbers[:, ::-1]
+        assert np.array_equal(pixels, picture)
+        assert np.array_equal(numbers, map)
 
 
 def test_half_of_the_pairs_are_mirrored_where_it_is_asked_for() -> None:
     def mirrored(flip: bool) -> int:
-        drawn = [PairFrame((6, 8), 3, flip).drawn(*ramp(8, 6), random.Random(seed))[1] for seed in range(200)]
-        return sum(int(np.asarray(map)[0, 0]) == 7 for map in drawn)
+        return sum(PairFrame((6, 8), 3, flip).drawn((8, 6), random.Random(seed)).mirrored for seed in range(200))
 
     assert mirrored(False) == 0
     assert 70 < mirrored(True) < 130
@@ -105,17 +107,19 @@ def test_half_of_the_pairs_are_mirrored_where_it_is_asked_for() -> None:
 
 def test_every_scale_in_between_is_drawn() -> None:
     frame = PairFrame((8, 8), 3, False, (0.5, 2.0))
-    shown = [frame.drawn(*ramp(16, 16), random.Random(seed))[2] * 4 for seed in range(300)]  # 1 at scale 1
+    shown = [frame.drawn((16, 16), random.Random(seed)).shown * 4 for seed in range(300)]  # 1 at scale 1
     assert 0.25 <= min(shown) < 0.3
     assert 3.3 < max(shown) <= 4
     assert 0.7 < np.median(shown) < 1.4  # every ratio is as likely
 
 
 def test_evaluation_sees_the_centre() -> None:
-    picture, map, shown = PairFrame((4, 4), 3, True, (0.5, 2.0)).still(*ramp(16, 8))
-    assert shown == 0.25
-    assert np.asarray(map)[0].tolist() == [5, 7, 9, 11]  # of columns 4 to 11
-    assert np.asarray(picture).shape == (4, 4, 3)
+    picture, map = ramp(16, 8)
+    frame = PairFrame((4, 4), 3, True, (0.5, 2.0))
+    window = frame.still(picture.size)
+    assert window.shown == 0.25
+    assert window.map(map)[0].tolist() == [5, 7, 9, 11]  # of columns 4 to 11
+    assert np.array_equal(window.picture(picture), centre(picture, frame.preprocessing))  # as `predict` does it
 
 
 def test_batches_are_float_channels_last_and_have_their_targets() -> None:
