@@ -6,7 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from invnas.data.box_folder import BoxFolder
     from invnas.data.cifar import Cifar
+    from invnas.data.coco_files import CocoFiles
     from invnas.data.digits import Digits, HardDigits
     from invnas.data.folder import ImageFolder
     from invnas.data.hugging_face import HuggingFace
@@ -17,12 +19,14 @@ if TYPE_CHECKING:
     from invnas.facts import DataFacts
 
 __all__ = [
-    "Cifar", "DataFacts", "Digits", "HardDigits", "HuggingFace", "HuggingFaceMasks", "ImageFolder", "MaskFolder",
-    "Scenes", "describe", "load_data",
+    "BoxFolder", "Cifar", "CocoFiles", "DataFacts", "Digits", "HardDigits", "HuggingFace", "HuggingFaceMasks",
+    "ImageFolder", "MaskFolder", "Scenes", "describe", "load_data",
 ]  # fmt: skip
 
 _HOME = {
+    "BoxFolder": "invnas.data.box_folder",
     "Cifar": "invnas.data.cifar",
+    "CocoFiles": "invnas.data.coco_files",
     "DataFacts": "invnas.facts",
     "Digits": "invnas.data.digits",
     "HardDigits": "invnas.data.digits",

@@ -54,3 +54,19 @@ def class_folders(folder: Path) -> tuple[str, ...]:
     except OSError as error:
         raise BadInput(f"the image folder '{folder}' cannot be read: {error.strerror}") from None
     return tuple(name for name in entries if not name.startswith(".") and name != "__MACOSX")
+
+
+def names_in(file: Path) -> tuple[str, ...]:
+    """Return the names of classes that a text file holds, a line each.
+
+    Raises:
+        BadInput: If it cannot be read, or names none.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"'{file}' cannot be read: {error}") from None
+    names = tuple(line.strip() for line in lines if line.strip())
+    if not names:
+        raise BadInput(f"'{file}' names no class: it holds a name a line")
+    return names

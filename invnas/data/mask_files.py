@@ -114,7 +114,7 @@ def paired(folder: Path) -> tuple[list[str], list[str]]:
         BadInput: If one lacks the other, two have one name, a mask is of a format that changes its values, or there are
             none.
     """
-    images, masks = _by_name(folder / IMAGES), _by_name(folder / MASKS)
+    images, masks = by_name(folder / IMAGES), by_name(folder / MASKS)
     for one, other, what, lack in ((images, masks, "images", "a mask"), (masks, images, "masks", "an image")):
         if lost := sorted(set(one) - set(other)):
             more = f" and {len(lost) - _NAMED:,} more" if len(lost) > _NAMED else ""
@@ -131,7 +131,12 @@ def paired(folder: Path) -> tuple[list[str], list[str]]:
     return [str(images[name]) for name in names], [str(masks[name]) for name in names]
 
 
-def _by_name(folder: Path) -> Mapping[str, Path]:
+def by_name(folder: Path) -> Mapping[str, Path]:
+    """Return the images of a folder, and of the folders in it, by their names without the ending.
+
+    Raises:
+        BadInput: If there is no such folder, or two have one name.
+    """
     if not folder.is_dir():
         raise BadInput(f"'{folder.parent}' must have folders '{IMAGES}' and '{MASKS}', but '{folder.name}' is missing")
     found: dict[str, Path] = {}

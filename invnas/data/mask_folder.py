@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from invnas.data.listing import SPLITS, named_folder, split_folder
+from invnas.data.listing import SPLITS, named_folder, names_in, split_folder
 from invnas.data.loader import checked_workers
 from invnas.data.mask_coding import MaskCoding
 from invnas.data.mask_files import IMAGES, MASKS, CodedPairs, paired
@@ -131,14 +131,7 @@ class MaskFolder(MaskDataModule):
         file = self.root / _CLASSES
         if self.said["class_names"] is not None or self.said["palette"] is not None or not file.is_file():
             return {}
-        try:
-            lines = file.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(f"'{file}' cannot be read: {error}") from None
-        names = [line.strip() for line in lines if line.strip()]
-        if not names:
-            raise BadInput(f"'{file}' names no class: it holds a name a line")
-        return {"class_names": names}
+        return {"class_names": names_in(file)}
 
     def _listed(self, folder: Path, coding: MaskCoding, span: Span | None = None) -> PairImages:
         images, masks = (FilePictures(paths) for paths in paired(folder))

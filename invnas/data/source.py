@@ -11,6 +11,7 @@ from typing import Any
 from lightning.pytorch import LightningDataModule
 
 from invnas.class_path import load_class
+from invnas.data.module import ImageDataModule
 from invnas.errors import BadInput, nearest, shown
 from invnas.experiment import DataSource
 from invnas.facts import DataFacts
@@ -20,8 +21,9 @@ from invnas.rules import CLASSES, LARGEST, image
 
 _SCALE = ("mean", "std")
 _MODULES = {
-    "Cifar": "cifar", "Digits": "digits", "HardDigits": "digits", "HuggingFace": "hugging_face",
-    "HuggingFaceMasks": "hugging_face_masks", "ImageFolder": "folder", "MaskFolder": "mask_folder", "Scenes": "scenes",
+    "BoxFolder": "box_folder", "Cifar": "cifar", "CocoFiles": "coco_files", "Digits": "digits", "HardDigits": "digits",
+    "HuggingFace": "hugging_face", "HuggingFaceMasks": "hugging_face_masks", "ImageFolder": "folder",
+    "MaskFolder": "mask_folder", "Scenes": "scenes",
 }  # fmt: skip
 _BUILT_IN = tuple(f"invnas.data.{name}" for name in _MODULES)
 
@@ -154,8 +156,9 @@ def _check_arguments(kind: type[LightningDataModule], source: DataSource) -> Non
 
 def _classes(data: LightningDataModule) -> tuple[int, tuple[str, ...] | None]:
     said = {name: getattr(data, name, None) for name in ("classes", "num_classes")}
+    least = 1 if isinstance(data, ImageDataModule) else 2  # those of invnas check their targets; objects may be of one
     for value in said.values():
-        if isinstance(value, Integral) and not isinstance(value, bool) and 2 <= int(value) <= CLASSES:
+        if isinstance(value, Integral) and not isinstance(value, bool) and least <= int(value) <= CLASSES:
             return int(value), _names(data, int(value))
         if isinstance(value, list | tuple) and len(value) >= 2:
             return len(value), tuple(str(name) for name in value)

@@ -49,6 +49,12 @@ class Window:
         """Return what is seen of a map (mode L) by the nearest pixel, (H, W) uint8; beyond it is `IGNORED`."""
         return np.array(self._of(map, Image.Resampling.NEAREST, IGNORED))
 
+    @property
+    def filled(self) -> tuple[int, int, int, int]:
+        """The cells that show the picture, once they are mirrored."""
+        left, top, right, bottom = self.cells
+        return (self.size[1] - right, top, self.size[1] - left, bottom) if self.mirrored else self.cells
+
     def points(self, points: np.ndarray) -> np.ndarray:
         """Return where points (N, 2) of the picture, x and y in pixels, come to lie, also those that are not seen."""
         part, cells = np.array(self.part), np.array(self.cells)
@@ -60,10 +66,9 @@ class Window:
     def boxes(self, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return what is seen of boxes (N, 4), and which share of the area of each that is."""
         moved = self.points(boxes.reshape(-1, 2)).reshape(-1, 4)
-        left, top, right, bottom = self.cells
         if self.mirrored:
             moved = moved[:, [2, 1, 0, 3]]
-            left, right = self.size[1] - right, self.size[1] - left
+        left, top, right, bottom = self.filled
         seen = moved.clip([left, top, left, top], [right, bottom, right, bottom])
         return seen, (seen[:, 2:] - seen[:, :2]).prod(1) / (moved[:, 2:] - moved[:, :2]).prod(1)
 
