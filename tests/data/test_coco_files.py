@@ -537,7 +537,7 @@ def test_splits_without_objects_are_no_task(make: Make) -> None:
         ({"on_broken_image": "ignore"}, "unknown on_broken_image 'ignore'"),
         (
             {"on_broken_box": "skip"},
-            "unknown on_broken_box 'skip'; valid: error, clip",
+            "unknown on_broken_box 'skip'; nearest: 'clip'; valid: error, clip",
         ),
         ({"annotations": 3}, "`annotations` must be a path, or a path for each split by its name, but got 3"),
         ({"annotations": {"val": "a"}}, "unknown split 'val' in `annotations`; nearest: 'validation'"),
