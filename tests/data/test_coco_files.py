@@ -158,6 +158,12 @@ def test_the_layout_of_coco_is_found(tmp_path: Path) -> None:
     assert "has 'instances_val2017.json', but no file of the training images" in said(root)
 
 
+def test_one_file_among_annotations_has_all_images(tmp_path: Path) -> None:
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations/instances_default.json").write_text(json.dumps(annotated(tmp_path / "images", 10)))
+    assert opened(tmp_path).counts == {"train": 6, "validation": 2}
+
+
 def test_files_and_folders_may_be_said(tmp_path: Path) -> None:
     root = tmp_path / "odd"
     data = annotated(root / "photos", 10)
@@ -515,12 +521,13 @@ def test_all_splits_have_the_categories_of_the_training_images(make: Make) -> No
 
 def test_splits_without_objects_are_no_task(make: Make) -> None:
     root = make()
-    data = change(root)
-    held = opened(root)._sets["validation"]
-    there = {data["images"][index]["id"] for index in held.indices}  # type: ignore[attr-defined]
-    kept = [one for one in data["annotations"] if one["image_id"] not in there]
-    change(root, annotations=kept)
-    assert said(root).startswith("none of the 2 validation images has an object: 2 held out of 'train/_annotations")
+    data, found = change(root), opened(root)
+    found.setup("test")
+    for split in ("validation", "test"):
+        there = {data["images"][index]["id"] for index in found._sets[split].indices}  # type: ignore[attr-defined]
+        kept = [one for one in data["annotations"] if one["image_id"] not in there]
+        change(root, annotations=kept)
+        assert said(root).startswith(f"none of the 2 {split} images has an object: 2 held out of 'train/_annotations")
     change(root, annotations=[{**one, "iscrowd": 1} for one in kept])
     assert said(root) == (
         f"{FILE} (0 objects; left out are {len(kept)} crowds (`iscrowd`)) has no object in any of its 10 images"

@@ -86,7 +86,8 @@ def test_masks_of_polygons_and_of_runs_follow_the_pixels(width: int, height: int
 def test_an_object_may_have_several_parts_and_reach_beyond_the_picture() -> None:
     window = Window.on((-2, 0, 6, 4), (4, 4), (4, 8))  # the picture is in the middle
     square = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], float)
-    mask = Polygons((square, square + 2, square - 1)).mask(window)
+    beyond = square + np.array([-1, 1])
+    mask = Polygons((square, square + 2, beyond)).mask(window)
     assert ones(mask) == [[0, 0, 1, 0, 0, 0, 0, 0], [0] * 8, [0, 0, 0, 0, 1, 0, 0, 0], [0] * 8]
     assert ones(Polygons((square,)).scaled(4, 2).mask(window)) == [[0, 0, 1, 1, 1, 1, 0, 0]] * 2 + [[0] * 8] * 2
 

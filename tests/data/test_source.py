@@ -79,7 +79,7 @@ def test_a_module_that_takes_anything_gets_anything(theirs: str) -> None:
 @pytest.mark.parametrize(
     ("path", "arguments", "words"),
     [
-        ("Digit", {}, "`invnas.data` has no class `Digit`; nearest: 'Digits'; valid: Cifar"),
+        ("Digit", {}, "`invnas.data` has no class `Digit`; nearest: 'Digits'; valid: BoxFolder, Cifar"),
         (
             "invnas.data.HardDigit",
             {},
