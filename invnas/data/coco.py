@@ -199,21 +199,22 @@ class _Reading:
 
     def _box(self, given: Any, image: int, place: str) -> tuple[float, float, float, float] | None:
         """Return left, top, right and bottom within the image; None where boxes are clipped and nothing is left."""
-        if not isinstance(given, list) or len(given) != 4 or not all(map(_number, given)):
+        if not isinstance(given, list) or len(given) != 4 or not _finite(given):
             raise BadInput(
                 f"{place} must have a `bbox` [left, top, width, height] of finite numbers, but it is {shown(given, 80)}"
             )
         left, top, across, down = given
-        (width, height), where = self.images[image].size, f"{place} has the box {given}"
+        width, height = self.images[image].size
         if across < 0 or down < 0 or not (self.file.clip or (across and down)):
             raise BadInput(
-                f"{where} of no area: `bbox` is [left, top, width, height]{'' if min(across, down) else _CLIP}"
+                f"{place} has the box {given} of no area: `bbox` is [left, top, width, height]"
+                f"{'' if min(across, down) else _CLIP}"
             )
         beyond = max(-left, -top, left + across - width, top + down - height)
         if beyond > _OVERHANG and not self.file.clip:
             raise BadInput(
-                f"{where}, which reaches beyond its image '{self.images[image].name}' of {width} x {height} pixels: "
-                f"`bbox` is [left, top, width, height]{_CLIP}"
+                f"{place} has the box {given}, which reaches beyond its image '{self.images[image].name}' of {width} x "
+                f"{height} pixels: `bbox` is [left, top, width, height]{_CLIP}"
             )
         box = max(left, 0), max(top, 0), min(left + across, width), min(top + down, height)
         return box if box[0] < box[2] and box[1] < box[3] else None
@@ -235,8 +236,11 @@ def _identity(entry: Any, key: str, place: str) -> int:
     return value
 
 
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _finite(values: list[Any]) -> bool:
+    try:
+        return set(map(type, values)) <= {int, float} and all(map(math.isfinite, values))
+    except OverflowError:  # a whole number that no float can be
+        return False
 
 
 def _kind(data: Any) -> str:

@@ -80,8 +80,11 @@ def filled(corners: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         corners: (N, 2), x and y in pixels; the last is joined to the first.
         size: (H, W).
     """
-    rows, columns = size
-    (x, y), (next_x, next_y) = corners.T, np.roll(corners, -1, 0).T
+    found = np.zeros(size, bool)
+    whole = np.array(size[::-1])
+    low = np.floor(corners.min(0)).clip(0, whole).astype(np.int64)
+    columns, rows = np.ceil(corners.max(0)).clip(low, whole).astype(np.int64) - low  # all else is outside
+    (x, y), (next_x, next_y) = (corners - low).T, (np.roll(corners, -1, 0) - low).T
     centres = np.arange(rows)[:, None] + 0.5
     row, edge = np.nonzero((y <= centres) != (next_y <= centres))
     along = (row + 0.5 - y[edge]) / (next_y[edge] - y[edge])
@@ -89,7 +92,8 @@ def filled(corners: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     # The first pixel whose centre lies to the right of the crossing.
     column = np.ceil(crossing - 0.5).clip(0, columns).astype(np.int64)
     changes = np.bincount(row * (columns + 1) + column, minlength=rows * (columns + 1)).reshape(rows, columns + 1)
-    return changes[:, :columns].cumsum(1) % 2 == 1
+    found[low[1] : low[1] + rows, low[0] : low[0] + columns] = changes[:, :columns].cumsum(1) % 2 == 1
+    return found
 
 
 def outline_of(given: Any, size: tuple[int, int], place: str) -> Outline:
@@ -126,7 +130,7 @@ def polygon_of(numbers: Any, place: str) -> np.ndarray:
 
 
 def _numbers(given: Any) -> np.ndarray | None:
-    if not isinstance(given, list) or any(isinstance(one, bool) or not isinstance(one, int | float) for one in given):
+    if not isinstance(given, list) or not set(map(type, given)) <= {int, float}:
         return None
     try:
         return np.array(given, np.float64)

@@ -451,6 +451,15 @@ CLIP = "; `on_broken_box: clip` clips boxes to their image, and leaves out those
             {"bbox": [3, 4, 2]},
             f"{FIRST} must have a `bbox` [left, top, width, height] of finite numbers, but it is [3, 4, 2]",
         ),
+        (
+            {"bbox": [3, 4, 2, 10**400]},
+            f"{FIRST} must have a `bbox` [left, top, width, height] of finite numbers, but it is [3, 4, 2, 1"
+            + "0" * 69,
+        ),
+        (
+            {"bbox": [3, 4, 2, True]},
+            f"{FIRST} must have a `bbox` [left, top, width, height] of finite numbers, but it is [3, 4, 2, True]",
+        ),
         ({"bbox": None}, f"{FIRST} must have a `bbox` [left, top, width, height] of finite numbers, but it is None"),
     ],
 )

@@ -75,5 +75,6 @@ class Detector(Learner):
     def _check_masks(self, targets: Any) -> None:
         if self.masks and any("masks" not in one for one in targets):
             raise TrialFailed(
-                "the network has a mask head, but the objects of an image have no `masks`: take RCNNHeads(mask=None)"
+                "the network has a mask head, but the objects of an image have no `masks`: take RCNNHeads(mask=None), "
+                "or `masks: true` of CocoFiles and BoxFolder"
             )
