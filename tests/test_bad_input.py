@@ -274,6 +274,26 @@ def test_cap_that_excludes_everything_says_what_the_smallest_costs(
     assert not (tmp_path / "run").exists()
 
 
+# Images with boxes; what else can be wrong in them is told in tests/data.
+
+
+def test_annotations_that_cannot_be_read(refused: Refused, tmp_path: Path) -> None:
+    words = ["search", "--space", "segmentation_small", "--task", "segmentation", "--objectives", "miou,macs"]
+    words += ["--run-dir", str(tmp_path / "run"), "--data.init_args.root", str(tmp_path), "--data.class_path"]
+    file = written(tmp_path, "annotations.json", "{}")
+    assert refused(*words, "CocoFiles").startswith(f"'{file}' is no annotation file of COCO, which is an object with")
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "images/a.png").touch()
+    file = written(tmp_path / "labels", "a.txt", "2 0.5 0.5 0.1 0.1")
+    written(tmp_path, "classes.txt", "bolt\nnut")
+    assert (
+        refused(*words, "BoxFolder")
+        == f"line 1 of '{file}' has the class 2, but with 2 classes they are whole numbers in 0..1\n"
+    )
+    assert not (tmp_path / "run").exists()
+
+
 # Run folders.
 
 
