@@ -84,16 +84,16 @@ class BoxLines:
             box = np.concatenate([points.min(0), points.max(0)])
             sides = box[2:] - box[:2]
         where = f"{place} has a {what} of {sides[0]:g} x {sides[1]:g}"
-        if (sides < 0).any() or not (self.clip or sides.all()):
-            raise BadInput(f"{where}, which has no area{_CLIP if sides.min() == 0 else ''}")
-        beyond = max(-box[:2].min(), box[2:].max() - 1)
-        if beyond > _OVERHANG and not self.clip:
+        if (sides < 0).any() or not (self.clip or (box[:2] < box[2:]).all()):
+            raise BadInput(f"{where}, which has no area{_CLIP if (sides >= 0).all() else ''}")
+        seen, far = box.clip(0, 1), max(-box[:2].min(), box[2:].max() - 1)
+        inside = bool((seen[:2] < seen[2:]).all())
+        if (far > _OVERHANG or not inside) and not self.clip:
             words = ", ".join(f"{one:g}" for one in box)
-            hint = ": numbers are shares of the sides of the image, not pixels" if beyond > 1 else ""
+            hint = ": numbers are shares of the sides of the image, not pixels" if far > 1 else ""
             raise BadInput(f"{where} from {words}, which reaches beyond its image, 0 to 1{hint}{_CLIP}")
-        box = box.clip(0, 1)
-        if (box[:2] < box[2:]).all():
-            return box
+        if inside:
+            return seen
         self.left_out["boxes of which nothing is in their image"] += 1
         return None
 

@@ -204,20 +204,22 @@ class _Reading:
                 f"{place} must have a `bbox` [left, top, width, height] of finite numbers, but it is {shown(given, 80)}"
             )
         left, top, across, down = given
-        width, height = self.images[image].size
-        if across < 0 or down < 0 or not (self.file.clip or (across and down)):
+        right, bottom = left + across, top + down
+        if across < 0 or down < 0 or not (self.file.clip or (left < right and top < bottom)):
             raise BadInput(
                 f"{place} has the box {given} of no area: `bbox` is [left, top, width, height]"
-                f"{'' if min(across, down) else _CLIP}"
+                f"{_CLIP if min(across, down) >= 0 else ''}"
             )
-        beyond = max(-left, -top, left + across - width, top + down - height)
-        if beyond > _OVERHANG and not self.file.clip:
+        width, height = self.images[image].size
+        box = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
+        inside = box[0] < box[2] and box[1] < box[3]
+        beyond = max(-left, -top, right - width, bottom - height) > _OVERHANG
+        if (beyond or not inside) and not self.file.clip:
             raise BadInput(
                 f"{place} has the box {given}, which reaches beyond its image '{self.images[image].name}' of {width} x "
                 f"{height} pixels: `bbox` is [left, top, width, height]{_CLIP}"
             )
-        box = max(left, 0), max(top, 0), min(left + across, width), min(top + down, height)
-        return box if box[0] < box[2] and box[1] < box[3] else None
+        return box if inside else None
 
     def lost(self) -> list[str]:
         """Return what is left out, in words."""

@@ -70,7 +70,7 @@ class Window:
             moved = moved[:, [2, 1, 0, 3]]
         left, top, right, bottom = self.filled
         seen = moved.clip([left, top, left, top], [right, bottom, right, bottom])
-        return seen, (seen[:, 2:] - seen[:, :2]).prod(1) / (moved[:, 2:] - moved[:, :2]).prod(1)
+        return seen, ((seen[:, 2:] - seen[:, :2]) / (moved[:, 2:] - moved[:, :2])).prod(1)
 
     def _of(self, image: Image.Image, how: Image.Resampling, beyond: int) -> Image.Image:
         rows, columns = self.size

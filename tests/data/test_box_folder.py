@@ -208,6 +208,10 @@ FORM = (
             f"has a box of 0.2 x 1.2 from 0.4, -0.1, 0.6, 1.1, which reaches beyond its image, 0 to 1{CLIP}",
         ),
         (
+            "0 1.001 0.5 0.001 0.2",
+            f"has a box of 0.001 x 0.2 from 1.0005, 0.4, 1.0015, 0.6, which reaches beyond its image, 0 to 1{CLIP}",
+        ),
+        (
             "0 120 80 40 30",
             "has a box of 40 x 30 from 100, 65, 140, 95, which reaches beyond its image, 0 to 1: numbers are shares of "
             f"the sides of the image, not pixels{CLIP}",

@@ -483,6 +483,11 @@ def test_a_box_beyond_its_image_is_refused_or_clipped(make: Make) -> None:
         f"{FIRST} has the box {box}, which reaches beyond its image '1.png' of {width} x {height} pixels: `bbox` is "
         f"[left, top, width, height]{CLIP}"
     )
+    with_first(root, bbox=[width + 0.2, 4, 0.5, 5])  # within what rounding may be, and yet not in its image
+    assert said(root).startswith(f"{FIRST} has the box {[width + 0.2, 4, 0.5, 5]}, which reaches beyond its image")
+    with_first(root, bbox=[3, 4, 1e-20, 5])
+    assert said(root) == f"{FIRST} has the box [3, 4, 1e-20, 5] of no area: `bbox` is [left, top, width, height]{CLIP}"
+    with_first(root, bbox=box)
     train = opened(root, on_broken_box="clip")._sets["train"]
     assert train.pairs.objects[0].boxes[0].tolist() == [3, 4, width, 9]  # type: ignore[attr-defined]
     objects = len(change(root)["annotations"])
