@@ -61,12 +61,14 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
         fresh.write_text(text, encoding="utf-8", newline="")
 
 
-def read_json(path: Path, most: int = MAX_JSON) -> Any:
+def read_json(path: Path, most: int = 0) -> Any:
     """Return what a JSON file holds.
 
     Raises:
-        BadInput: If it cannot be read, is larger than `most` bytes, or is no JSON; one sentence with the file.
+        BadInput: If it cannot be read, is larger than `MAX_JSON` and `most` bytes, or is no JSON; one sentence with the
+            file.
     """
+    most = max(most, MAX_JSON)
     try:
         with path.open("rb") as file:
             content = file.read(most + 1)

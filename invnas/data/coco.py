@@ -13,7 +13,7 @@ from invnas.data.boxed import Annotated, Classes, named
 from invnas.data.objects import Objects
 from invnas.data.outlines import Outline, outline_of
 from invnas.errors import BadInput, nearest, shown
-from invnas.files import MAX_JSON, read_json
+from invnas.files import read_json
 from invnas.rules import LARGEST
 
 _LISTS = ("images", "annotations", "categories")
@@ -62,7 +62,7 @@ class CocoFile:
             size = self.path.stat().st_size
         except OSError as error:
             raise BadInput(f"the annotation file '{self.path}' cannot be read: {error.strerror}") from None
-        data = read_json(self.path, max(size, MAX_JSON))
+        data = read_json(self.path, size)
         lacks = [name for name in _LISTS if not isinstance(data, dict) or not isinstance(data.get(name), list)]
         if lacks:
             but = f"it lacks {' and '.join(map(repr, lacks))}" if isinstance(data, dict) else f"it is {_kind(data)}"
