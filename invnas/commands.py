@@ -172,16 +172,21 @@ def resume_search(
             raise BadInput(f"`trials`: {error}") from None
         if wanted < now:
             raise BadInput(f"`trials` can only grow: the run {run_dir} has {now}, but got {text}")
-        with run.locked():
-            run.extend(wanted)
+    else:
+        wanted = run.experiment.trials
     promote = whole(promote, "promote")
     if promote < 0:
         raise BadInput(f"`promote` must not be negative, but got {promote}")
-    if promote:
-        with run.locked():
+    if promote or baselines or wanted > run.experiment.trials:
+        from invnas.engine.images import images_of
+
+        images_of(run)  # a resumption that is refused leaves the run as it was
+    with run.locked():
+        if wanted > run.experiment.trials:
+            run.extend(wanted)
+        if promote:
             run.promote(promote)
-    if baselines:
-        with run.locked():
+        if baselines:
             run.place(replace(run.experiment, baselines=True))
     before = run.experiment
     with _connected(_placed(before, placed or {})) as cluster:

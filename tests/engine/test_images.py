@@ -61,7 +61,9 @@ def change(run: Run, how: str) -> str:
 def test_a_run_whose_images_changed_is_not_continued(searched: Run, how: str) -> None:
     said = change(searched, how)
     with pytest.raises(BadInput, match=f"are not those the run .* was made with: {said}"):
-        resume_search(searched.folder, trials="+1", quiet=True)
+        resume_search(searched.folder, trials="+1", baselines=True, quiet=True)
+    as_it_is = Run.open(searched.folder).experiment
+    assert (as_it_is.trials, as_it_is.baselines) == (1, False)  # what is refused leaves no trace
     with pytest.raises(BadInput, match="are not those the run"):
         retrain(searched, epochs=1, seeds=1, quiet=True)
     notes: list[str] = []
