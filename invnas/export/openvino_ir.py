@@ -12,6 +12,7 @@ from torch import nn
 from invnas.errors import InvnasError
 from invnas.export.onnx_graph import write_onnx
 from invnas.export.program import first_line
+from invnas.latency.runner import openvino_core
 
 Tensor = torch.Tensor
 
@@ -35,7 +36,7 @@ def write_openvino(network: nn.Module, images: Tensor, path: Path, *, any_batch:
         # OpenVINO knows no functions of a model's own: the node of an involution becomes its body.
         onnx.save(inline_local_functions(onnx.load(file, load_external_data=False)), file)
         try:
-            model = openvino.Core().read_model(file)
+            model = openvino_core().read_model(file)
             openvino.save_model(model, path, compress_to_fp16=False)
         except Exception as error:  # OpenVINO has no class of its own
             raise InvnasError(f"OpenVINO cannot run the network: {first_line(error)}") from error
@@ -43,7 +44,5 @@ def write_openvino(network: nn.Module, images: Tensor, path: Path, *, any_batch:
 
 def run_openvino(path: Path, images: list[Tensor]) -> list[Tensor]:
     """Return the scores for each batch, on the CPU in float32."""
-    import openvino
-
-    model: Any = openvino.Core().compile_model(path, "CPU", FLOAT32)
+    model: Any = openvino_core().compile_model(path, "CPU", FLOAT32)
     return [torch.from_numpy(model(batch.numpy())["scores"].copy()) for batch in images]

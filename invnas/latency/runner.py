@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 #: What each answer begins with: a shell there may print lines of its own.
@@ -185,13 +186,26 @@ class Executorch:
         return lambda: (method.execute([images]), held)
 
 
+@cache
+def openvino_core() -> Any:
+    """Return the one core of OpenVINO in this process, which is never let go.
+
+    Its plugin gives a thread a stack for signals, and unmaps it when its core goes, whichever thread that is and
+    whether or not another core has found it there: the next signal, such as that a loader of images has ended, would
+    then end the process (2026.4).
+    """
+    import openvino
+
+    return openvino.Core()
+
+
 class Openvino:
     """OpenVINO on the CPU, in float32: where a processor has bfloat16 it would else compute in that."""
 
     def __init__(self, threads: int, library: str | None) -> None:
         import openvino
 
-        self._core, self.version = openvino.Core(), openvino.__version__.partition("-")[0]
+        self._core, self.version = openvino_core(), openvino.__version__.partition("-")[0]
         self._how = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
 
     def load(self, model: bytes, shape: list[int]) -> Pass:
