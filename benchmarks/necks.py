@@ -142,7 +142,10 @@ def main() -> None:
     }
     results = Path(__file__).parent / "results" / f"necks_{asked.task}.json"
     for seeds in range(1, asked.seeds + 1):
-        found = {name: retrain(run, "best", epochs=asked.epochs, seeds=seeds, quiet=True) for name, run in runs.items()}
+        found = {
+            name: retrain(run, "best", epochs=asked.epochs, seeds=seeds, recipe={"threads": 1}, quiet=True)
+            for name, run in runs.items()
+        }
         rows = [described(asked.task, name, run, found[name]) for name, run in runs.items()]
         run = next(iter(runs.values()))
         measured = f"test_{run.experiment.what.tested[0]}"

@@ -177,23 +177,22 @@ def resume_search(
     promote = whole(promote, "promote")
     if promote < 0:
         raise BadInput(f"`promote` must not be negative, but got {promote}")
-    if promote or baselines or wanted > run.experiment.trials:
+    before = run.experiment
+    elsewhere = _placed(before, placed or {})
+    if promote or baselines or wanted > before.trials:
         from invnas.engine.images import images_of
 
-        images_of(run)  # a resumption that is refused leaves the run as it was
-    with run.locked():
-        if wanted > run.experiment.trials:
-            run.extend(wanted)
-        if promote:
-            run.promote(promote)
-        if baselines:
-            run.place(replace(run.experiment, baselines=True))
-    before = run.experiment
-    with _connected(_placed(before, placed or {})) as cluster:
+        images_of(run)
+    # Nothing is written before all that may refuse has been asked: a resumption that is refused leaves the run alone.
+    with _connected(elsewhere) as cluster:
         with run.locked():
+            if promote:
+                run.promote(promote)
+            if wanted > before.trials:
+                run.extend(wanted + promote)
             _bring_back(run, before.storage)
-            if placed:
-                run.place(_placed(before, placed))
+            if placed or baselines:
+                run.place(_placed(replace(run.experiment, baselines=baselines or before.baselines), placed or {}))
         with _metered(run, quiet) as metering:
             return continue_run(run, quiet, cluster, metering=metering)
 

@@ -74,7 +74,7 @@ def read_json(path: Path, most: int = 0) -> Any:
             content = file.read(most + 1)
         if len(content) > most:
             raise BadInput(f"{path} is larger than {most:,} bytes, so it is not read")
-        return json.loads(content.decode("utf-8"))
+        return json.loads(content.decode("utf-8-sig"))
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # also bytes that are no text, and numbers of thousands of digits

@@ -11,7 +11,6 @@ from invnas.errors import BadInput, nearest
 from invnas.experiment import DataSource
 
 if TYPE_CHECKING:
-    from invnas.export.model import Predictor
     from invnas.preprocessing import Preprocessing
     from invnas.report.evaluation import Evaluation, TaskEvaluation
 
@@ -50,7 +49,7 @@ def predict(
     from invnas.export import load_model
 
     predictor = load_model(model, space, _read(preprocessing), trust).predict
-    names = None if out is None else _drawn_files(predictor, Path(out), paths)
+    names = {} if out is None else _files_for(Path(out), paths)
     found: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
     width = max(map(len, paths))
@@ -59,9 +58,8 @@ def predict(
             failed.append({"image": path, "reason": str(answer)})
             continue
         said = {"image": path, **answer.to_dict(top)}
-        if names is not None:
-            answer.save(names[path], path)
-            said["saved"] = str(names[path])
+        if out is not None:
+            said["saved"] = str(_saved(answer, names[path], path, predictor.task))
         found.append(said)
         if not json:
             print(f"{path:<{width}}  {answer.words(top)}", flush=True)
@@ -71,17 +69,23 @@ def predict(
         raise BadInput(f"{len(failed)} of {len(paths)} images: {'; '.join(one['reason'] for one in failed)}")
 
 
-def _drawn_files(predictor: Predictor, folder: Path, paths: list[str]) -> dict[str, Path]:
-    """Return the file for the answer about each image in a folder, which is made; equal names get numbers."""
-    if not predictor.drawn:
+def _saved(answer: Any, file: Path, picture: str, task: str) -> Path:
+    """Write what can be drawn of an answer, and return the file."""
+    if not hasattr(answer, "save"):
         raise BadInput(
-            f"`out` is for answers that can be drawn, but the model was trained for the task '{predictor.task}', whose "
-            "answers are words"
+            f"`out` is for answers that can be drawn, but the model was trained for the task '{task}', whose answers "
+            "are words"
         )
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        answer.save(file, picture)
     except OSError as error:
-        raise BadInput(f"cannot write into '{folder}': {error.strerror}") from None
+        raise BadInput(f"cannot write into '{file.parent}': {error.strerror}") from None
+    return file
+
+
+def _files_for(folder: Path, paths: list[str]) -> dict[str, Path]:
+    """Return the file for the answer about each image in a folder; equal names get numbers."""
     found: dict[str, Path] = {}
     taken: set[str] = set()
     for path in paths:

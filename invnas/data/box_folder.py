@@ -11,7 +11,7 @@ import yaml
 
 from invnas.data.box_lines import BoxLines
 from invnas.data.boxed import Annotated, BoxDataModule, Classes, named
-from invnas.data.listing import named_folder, names_in, split_folder
+from invnas.data.listing import SPLITS, named_folder, names_in, split_folder
 from invnas.data.mask_files import IMAGES, by_name
 from invnas.data.pairs import PairFrame, size_of
 from invnas.errors import BadInput, shown
@@ -25,9 +25,10 @@ class BoxFolder(BoxDataModule):
 
     root/train/images/NAME.jpg has its objects in root/train/labels/NAME.txt, a line each: `class cx cy width height`,
     or a class and the x and y of each point of a polygon, as shares of the sides of the image; classes count from 0.
-    root/images/train with root/labels/train is the same, and root/images with root/labels has no splits. The folders of
-    the validation and test images are called as those of `MaskFolder`; what is lacking is held out of the training
-    images. An image without a text file, or with an empty one, has no objects.
+    root/images/train with root/labels/train is the same (there names may go on, such as train2017), and root/images
+    with root/labels has no splits. The folders of the validation and test images are called as those of `MaskFolder`;
+    what is lacking is held out of the training images. An image without a text file, or with an empty one, has no
+    objects.
 
     Batches, cropping, and which objects are seen are as of `CocoFiles`.
 
@@ -84,11 +85,13 @@ class BoxFolder(BoxDataModule):
 
     def _places(self) -> dict[str, _Place]:
         inner = self.root / IMAGES  # root/images/train, or root/train/images
-        under = inner if split_folder(inner, "train") is not None else self.root
+        within = any(split_folder(inner, split, longer=True) for split in SPLITS)
+        under = inner if within else self.root
+        test = named_folder(under, self.test_folder) or split_folder(under, "test", longer=within)
         folders = {
-            "train": split_folder(under, "train"),
-            "test": (test := named_folder(under, self.test_folder)),
-            "validation": split_folder(under, "validation", other_than=test),
+            "train": split_folder(under, "train", longer=within),
+            "test": test,
+            "validation": split_folder(under, "validation", other_than=test, longer=within),
         }
         if folders["train"] is None:
             if lost := [folder for folder in folders.values() if folder is not None]:
@@ -122,9 +125,9 @@ class BoxFolder(BoxDataModule):
             raise BadInput(f"'{place.images}' has no images")
         labels = {
             file.relative_to(place.labels).with_suffix("").as_posix(): file
-            for file in sorted(place.labels.rglob("*.txt"))
+            for file in sorted(place.labels.rglob("*"))
             # Programs for annotating write the names of the classes beside the labels.
-            if file.name != _CLASSES and not file.name.startswith(".")
+            if file.suffix.lower() == ".txt" and file.name != _CLASSES and not file.name.startswith(".")
         }
         if lost := sorted(set(labels) - set(images)):
             raise BadInput(
@@ -173,4 +176,6 @@ def _checked(given: Any, what: str) -> tuple[str, ...]:
     names = tuple(given) if isinstance(given, list | tuple) else ()
     if not names or not all(isinstance(name, str | int) and not isinstance(name, bool) for name in names):
         raise BadInput(f"{what} must be a list of names, or a name for each number from 0, but got {shown(given, 60)}")
+    if twice := next((name for i, name in enumerate(names) if name in names[:i]), None):
+        raise BadInput(f"{what} has two classes '{twice}': each needs a name of its own")
     return tuple(map(str, names))

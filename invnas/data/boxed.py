@@ -126,9 +126,10 @@ class BoxDataModule(MaskDataModule):
         for name, images in held.items():
             assert isinstance(images, PairImages)
             if not images.pairs.count(images.indices):  # type: ignore[attr-defined]
+                drawn = getattr(splits, name) is None or name == "train"
                 raise BadInput(
-                    f"none of the {len(images):,} {name} images has an object: {self.origins[name]}; another `seed` "
-                    "draws others"
+                    f"none of the {len(images):,} {name} images has an object: {self.origins[name]}"
+                    + ("; another `seed` draws others" if drawn else "")
                 )
 
     def _opened(

@@ -84,6 +84,8 @@ class CocoFile:
                 raise BadInput(f"{place} must have a `name`, but it is {shown(name)}")
             if identity in called:
                 raise BadInput(f"'{self.path}' has two categories of the id {identity}: '{called[identity]}', '{name}'")
+            if name in called.values():
+                raise BadInput(f"'{self.path}' has two categories '{name}': each needs a name of its own")
             called[identity] = name
         if like is not None:
             for identity, name in called.items():
@@ -101,13 +103,13 @@ class CocoFile:
         return Classes(tuple(called[identity] for identity in order), labels, called)
 
     def _category(self, name: str, called: Mapping[int, str]) -> int:
-        found = [identity for identity, one in called.items() if one == name]
-        if len(found) != 1:
-            what = f"{len(found)} categories" if found else "no category"
+        found = next((identity for identity, one in called.items() if one == name), None)
+        if found is None:
             raise BadInput(
-                f"'{self.path}' has {what} '{name}', which `class_names` asks for; {nearest(name, called.values())}"
+                f"'{self.path}' has no category '{name}', which `class_names` asks for; "
+                f"{nearest(name, called.values())}"
             )
-        return found[0]
+        return found
 
     def _images(self, entries: list[Any]) -> dict[int, _Image]:
         images: dict[int, _Image] = {}

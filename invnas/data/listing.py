@@ -16,13 +16,22 @@ SPLITS = {
 ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".gif"}
 
 
-def split_folder(root: Path, split: str, other_than: Path | None = None) -> Path | None:
+def split_folder(root: Path, split: str, other_than: Path | None = None, *, longer: bool = False) -> Path | None:
     """Return the folder of a split by one of its usual names, or None.
+
+    Args:
+        root: Where it lies.
+        split: "train", "validation" or "test".
+        other_than: A folder that is meant otherwise.
+        longer: Whether names may go on, such as train2017.
 
     Raises:
         BadInput: If two folders have a name for it.
     """
-    found = [root / name for name in SPLITS[split] if (root / name).is_dir() and root / name != other_than]
+    names = SPLITS[split]
+    if longer and root.is_dir():
+        names = tuple(sorted(one.name for one in root.iterdir() if one.name.startswith(names)))
+    found = [root / name for name in names if (root / name).is_dir() and root / name != other_than]
     if len(found) > 1:
         raise BadInput(f"'{root}' has two folders of {split} images, {found[0].name} and {found[1].name}: keep one")
     return found[0] if found else None
@@ -63,7 +72,7 @@ def names_in(file: Path) -> tuple[str, ...]:
         BadInput: If it cannot be read, or names none.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"'{file}' cannot be read: {error}") from None
     names = tuple(line.strip() for line in lines if line.strip())

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from invnas.data.outlines import Outline, Polygons
-from invnas.data.pictures import Pictures, Span, content_of, decode, opened
+from invnas.data.pictures import Pictures, Span, content_of, decode, opened, upright_size
 from invnas.data.scenery import VISIBLE
 from invnas.data.window import Window
 from invnas.errors import BadInput
@@ -139,8 +139,7 @@ class ObjectPairs:
         """
         for index in range(0, len(self), max(-(-len(self) // _SIZES), 1)):
             size = self.objects[index].size
-            # Headers first: they say how a camera was held only where it wrote so, and then the picture is read.
-            if size is not None and opened(self.pictures, index, load=False).size != size:
+            if size is not None and upright_size(self.pictures, index) != size:
                 self.opened(index)
 
     def _turned(self, index: int, picture: Image.Image) -> str:

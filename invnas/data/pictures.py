@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from invnas.errors import BadInput, shown
 
@@ -22,6 +22,9 @@ _LOOKED_AT = 5_000  # headers read to see whether a set holds numbers without a 
 
 #: Smallest and largest value of a set of floats or 32-bit integers: black and white.
 Span = tuple[float, float]
+
+#: Orientations that a camera writes for a picture which lies on its side.
+_LYING = (5, 6, 7, 8)
 
 
 class Pictures(Protocol):
@@ -176,6 +179,24 @@ def _upright(image: Image.Image) -> Image.Image:
     except Exception:  # notes of a camera that cannot be read say nothing about the pixels
         return image
     return image if turned is None else turned
+
+
+def upright_size(pictures: Pictures, index: int) -> tuple[int, int]:
+    """Return (width, height) of an image once it is turned upright, by its header alone.
+
+    A PNG may say how it was held behind its pixels, which is not looked for.
+
+    Raises:
+        BadInput: The image cannot be read.
+    """
+    header = opened(pictures, index, load=False)
+    width, height = header.size
+    try:
+        known = header.format != "PNG" or "exif" in header.info  # else Pillow would read the pixels, too
+        lies = known and header.getexif().get(ExifTags.Base.Orientation) in _LYING
+    except Exception:  # as above
+        lies = False
+    return (height, width) if lies else (width, height)
 
 
 def _is_deep(image: Image.Image) -> bool:

@@ -12,6 +12,12 @@ import numpy as np
 
 from invnas.postprocessing import LARGEST_GROWTH, Postprocessing
 
+#: So much lower scores are looked at, too: more than a program may be off.
+_NEAR = 2e-4
+
+#: Candidates that are compared at a time: a young network has them all, of about one score.
+_TOGETHER = 10_000
+
 #: Candidates of a level that a check has at most; more than the rules keep.
 _MANY = 1500
 
@@ -45,19 +51,26 @@ def misfit(found: Found, numbers: Array, rules: Postprocessing) -> float:
     if len(known.scores) == 0 or len(found.scores) > rules.detections:
         return 1.0
     scale = max(rules.size)
-    apart = np.abs(found.boxes[:, None] - known.boxes[None]).max(2) / scale
-    apart = np.maximum(apart, np.abs(found.scores[:, None] - known.scores[None]))
-    apart[found.labels[:, None] != known.labels[None]] = 1.0
-    itself = apart.argmin(1)
-    broken = [apart.min(1), rules.score_threshold - found.scores, (floor - known.scores)[itself]]
+    nearest, itself = np.full(len(found.scores), np.inf), np.zeros(len(found.scores), np.int64)
+    overlapped = np.empty(len(known.scores))
+    for start in range(0, len(known.scores), _TOGETHER):
+        part = slice(start, start + _TOGETHER)
+        some = Found(known.boxes[part], known.scores[part], known.labels[part])
+        apart = np.abs(found.boxes[:, None] - some.boxes[None]).max(2) / scale
+        apart = np.maximum(apart, np.abs(found.scores[:, None] - some.scores[None]))
+        apart[found.labels[:, None] != some.labels[None]] = 1.0
+        closer = apart.min(1) < nearest
+        itself[closer], nearest[closer] = start + apart.argmin(1)[closer], apart.min(1)[closer]
+        overlapped[part] = np.maximum(
+            some.scores[:, None] - found.scores[None], -_slack(some, found, rules) / scale
+        ).min(1)
+    broken = [nearest, rules.score_threshold - found.scores, (floor - known.scores)[itself]]
     broken.append(np.maximum.accumulate(found.scores[::-1])[::-1] - found.scores)
     among = _slack(found, found, rules) / scale
     np.fill_diagonal(among, -1.0)
     broken.append(among.max(1))
     # One that is missing has the best of its excuses: too low a score, a better one that it overlaps, enough others.
-    excuses = [known.scores - rules.score_threshold, known.scores - floor]
-    better = np.maximum(known.scores[:, None] - found.scores[None], -_slack(known, found, rules) / scale)
-    excuses.append(better.min(1))
+    excuses = [known.scores - rules.score_threshold, known.scores - floor, overlapped]
     if len(found.scores) == rules.detections:
         excuses.append(known.scores - found.scores.min())
     missing = np.setdiff1d(np.arange(len(known.scores)), itself)
@@ -74,7 +87,7 @@ def _candidates(numbers: Array, rules: Postprocessing) -> tuple[Found, Array]:
     for count in rules.counts:
         level = scores[start : start + count].ravel()
         floor = 0.0 if len(level) <= rules.candidates else np.partition(level, -rules.candidates)[-rules.candidates]
-        pairs = np.flatnonzero(level > max(floor, rules.score_threshold) - 1e-3)
+        pairs = np.flatnonzero(level > max(floor, rules.score_threshold) - _NEAR)
         parts.append((level[pairs], pairs % rules.classes, pairs // rules.classes + start, np.full(len(pairs), floor)))
         start += count
     score, label, anchor, floors = map(np.concatenate, zip(*parts, strict=True))

@@ -113,11 +113,6 @@ class Predictor:
             raise BadInput("the network is in training mode: call its eval() before predict")
 
     @property
-    def drawn(self) -> bool:
-        """Whether its answers can be saved as pictures: those of a task that draws what a network finds."""
-        return hasattr(load_task(self.task), "pictures")
-
-    @property
     def names(self) -> Sequence[str] | None:
         """The names of the classes, if known."""
         return self.used.class_names

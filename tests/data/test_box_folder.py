@@ -107,6 +107,30 @@ def test_every_layout_is_found_and_what_lacks_is_held_out(
     assert len(paths) == sum(counts.values())
 
 
+def test_names_of_splits_may_go_on_beside_their_labels(make: Make) -> None:
+    root = make(("train", "val"))
+    for split in ("train", "val"):
+        for kind in ("images", "labels"):
+            (root / kind).mkdir(exist_ok=True)
+            (root / split / kind).rename(root / kind / f"{split}2017")
+    assert opened(root).counts == {"train": 8, "validation": 10}
+    (root / "images" / "train2017").rename(root / "train2017")
+    assert said(root) == "'images' has a folder 'val2017' but none with training images: call theirs 'train'"
+
+
+def test_text_files_of_other_systems_are_read(make: Make) -> None:
+    root = make()
+    counted = opened(root).origins["train"]
+    labels = root / "train" / "labels"
+    (labels / "1.txt").rename(labels / "1.TXT")
+    for file in (root / "classes.txt", labels / "2.txt"):
+        file.write_text(file.read_text(), encoding="utf-8-sig")  # with a byte order mark
+    found = opened(root)
+    assert found.class_names == ("red", "green", "blue")
+    assert found.origins["train"] == counted
+    assert said(root, class_names=["a", "b", "a"]) == "`class_names` has two classes 'a': each needs a name of its own"
+
+
 def test_test_images_may_lie_in_any_folder(make: Make) -> None:
     data = opened(make(("train", "val")), test_folder="val")
     data.setup("test")

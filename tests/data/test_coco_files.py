@@ -411,6 +411,10 @@ def test_what_is_no_annotation_file_is_told(make: Make, text: str, words: str) -
             {"images": [{"id": n, "file_name": "1.png", "height": 3, "width": 2} for n in (1, 2)]},
             f"{FILE} has two images of the `file_name` '1.png'",
         ),
+        (
+            {"categories": [{"id": n, "name": "red"} for n in (7, 3)]},
+            f"{FILE} has two categories 'red': each needs a name of its own",
+        ),
         ({"annotations": [3]}, f"annotation 1 of {FILE} must be an object, but is 3"),
     ],
 )
@@ -531,6 +535,22 @@ def test_all_splits_have_the_categories_of_the_training_images(make: Make) -> No
     )
     change(root, categories=CATEGORIES[:2], annotations=[change(root)["annotations"][0] | {"category_id": 7}])
     assert "calls its category 3 'red', but that of the training images is missing: all splits" in said(root)
+
+
+def test_a_size_before_it_is_turned_is_told_where_no_training_meets_it(make: Make) -> None:
+    """Programs that know nothing of cameras write it, and then the size in the header is theirs."""
+    root = make()
+    data, held = change(root), opened(root)._sets["validation"].indices[0]  # type: ignore[attr-defined]
+    one = data["images"][held]
+    file, exif = root / "train" / one["file_name"], Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(file) as picture:
+        picture.convert("RGB").save(file.with_suffix(".jpg"), exif=exif)
+    one["file_name"] = f"{file.stem}.jpg"
+    change(root, images=data["images"])
+    data_module = CocoFiles(str(root), image_size=24, batch_size=4, num_workers=0)
+    with pytest.raises(BadInput, match="once it is turned the way its camera says, but "):
+        data_module.setup("fit")
 
 
 def test_splits_without_objects_are_no_task(make: Make) -> None:

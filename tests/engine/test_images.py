@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,6 +72,21 @@ def test_a_run_whose_images_changed_is_not_continued(searched: Run, how: str) ->
     assert write_report(searched, note=notes.append).is_file()
     assert len(notes) == 1
     assert said in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"promote": 9}, "`promote` must be at most"),
+        ({"placed": {"workers": 0}}, "`workers` must be"),
+        ({"placed": {"engine": "cloud"}}, "`engine` must be one of local, ray"),
+    ],
+)
+def test_a_resumption_that_is_refused_leaves_the_run_as_it_was(searched: Run, asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        resume_search(searched.folder, trials="+2", baselines=True, quiet=True, **asked)
+    as_it_is = Run.open(searched.folder).experiment
+    assert (as_it_is.trials, as_it_is.baselines) == (1, False)
 
 
 def test_a_finished_run_without_its_images_is_resumed_as_it_is(searched: Run) -> None:

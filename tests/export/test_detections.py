@@ -128,6 +128,17 @@ def test_they_are_kept_by_any_numbers(seed: int, classes: int, mean: float) -> N
         assert misfit(found, one, rules) < 1e-5
 
 
+def test_a_young_network_is_judged_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = rules_of(2, score_threshold=0.0)
+    numbers = made_up(rules)[1]
+    numbers[:, :2] = np.random.default_rng(0).normal(-4.6, 1e-3, numbers[:, :2].shape)  # all about one score
+    found = by_hand(numbers, rules)
+    whole = [misfit(one, numbers, rules) for one in (found, replace(found, boxes=found.boxes + 1))]
+    monkeypatch.setattr("invnas.export.misfit._TOGETHER", 7)
+    assert [misfit(one, numbers, rules) for one in (found, replace(found, boxes=found.boxes + 1))] == whole
+    assert whole[0] < 1e-9 < 1e-2 < whole[1]
+
+
 def test_two_anchors_are_counted_by_hand() -> None:
     rules = Postprocessing((8, 16), 1, (ONE,))
     numbers = np.array([[[0, 0.5, 0, 0, 0], [2, 0, 0, np.log(0.5), 100]]], np.float32)

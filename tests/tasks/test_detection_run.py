@@ -40,6 +40,8 @@ from invnas.nn import build
 from invnas.report.evaluation import TaskEvaluation
 from invnas.results import export_model, measure_test, write_report
 from invnas.run import Run
+from invnas.tasks.detection.answers import BoxPrediction
+from invnas.tasks.detection.drawing import outlined
 from invnas.tasks.detection.head import Boxes
 
 SPACE = """
@@ -143,6 +145,19 @@ def test_it_is_evaluated_as_its_test_was(run: Run, model: Path) -> None:
     assert tested[1]["map"] > 0
     assert found.values == pytest.approx(tested[1], abs=1e-6)
     assert found.class_names == ("0", "1")
+
+
+def test_a_box_and_a_mask_of_a_pixel_are_drawn_as_such() -> None:
+    beliefs = np.ones((1, 8, 8), np.float32)
+    one = BoxPrediction(
+        (4, 6), np.array([[2.0, 1, 3, 2]]), np.array([0]), np.array([0.9]), ("a",), beliefs, (1.5, 0, 2.5, 1)
+    )
+    assert one.mask(0).sum() == 1
+    small = replace(one, size=(1200, 1600), boxes=np.array([[100.0, 100, 110, 110]]), beliefs=None)
+    pixels = np.asarray(outlined(Image.new("RGB", (1600, 1200), "white"), small.things(0.0)))
+    red = np.argwhere((pixels != 255).any(2))
+    assert (red.min(0).tolist(), red.max(0).tolist()) == ([100, 100], [109, 109])
+    assert (pixels[105, 105] == 255).all()  # what is within is seen
 
 
 @pytest.mark.parametrize("mask", [False, True])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -88,8 +88,8 @@ class Detection:
 
     def answers(
         self, network: nn.Module, images: torch.Tensor, names: Sequence[str], seen: Sequence[Seen]
-    ) -> list[BoxPrediction]:
-        """Return the objects of each image, in pixels of the image as it was given."""
+    ) -> Iterator[BoxPrediction]:
+        """Yield the objects of each image, in pixels of the image as it was given."""
         check_libraries()
         from invnas.tasks.detection.answers import detections
 

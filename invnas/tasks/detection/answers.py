@@ -57,7 +57,8 @@ class BoxPrediction:
             raise ValueError("the network has no mask head, so objects have boxes alone")
         height, width = self.size
         left, top, right, bottom = (round(side) for side in self.seen)
-        left, top, right, bottom = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
+        left, top = min(max(left, 0), width - 1), min(max(top, 0), height - 1)
+        right, bottom = min(max(right, left + 1), width), min(max(bottom, top + 1), height)
         large = scaled(torch.from_numpy(self.beliefs[number])[None, None], (bottom - top, right - left))[0, 0]
         found = np.zeros(self.size, bool)
         found[top:bottom, left:right] = large.numpy() >= _INSIDE
@@ -101,15 +102,13 @@ class BoxPrediction:
 
 def detections(
     network: nn.Module, images: torch.Tensor, names: Sequence[str], seen: Sequence[Seen]
-) -> list[BoxPrediction]:
-    """Return what a network finds in images (B, C, H, W), in pixels of the images as they were given."""
+) -> Iterator[BoxPrediction]:
+    """Yield what a network finds in each of the images (B, C, H, W), in pixels of the images as they were given."""
     from invnas.tasks.detection.assembly import found_in
 
     size = (images.shape[2], images.shape[3])
-    return [
-        _in_the_image(one, size, tuple(names), place)
-        for one, place in zip(found_in(network, images), seen, strict=True)
-    ]
+    for one, place in zip(found_in(network, images), seen, strict=True):
+        yield _in_the_image(one, size, tuple(names), place)
 
 
 def _in_the_image(
@@ -126,6 +125,6 @@ def _in_the_image(
         numbers["labels"],
         numbers["scores"].astype(np.float64),
         names,
-        None if beliefs is None else beliefs[:, 0].astype(np.float32),
+        None if beliefs is None else beliefs[:, 0].astype(np.float32, copy=False),
         seen.box,
     )

@@ -7,7 +7,7 @@ anchors stand on the levels of the network, in sizes that its images can hold.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -58,16 +58,19 @@ def detector_of(network: nn.Module, input_shape: tuple[int, int, int]) -> nn.Mod
     return _rcnn(network, layers, anchors, len(shapes) - getattr(network.head.neck, "extra_levels", 0))
 
 
-def found_in(network: nn.Module, images: torch.Tensor) -> list[dict[str, torch.Tensor]]:
-    """Return what a network in eval mode finds in images (B, C, H, W).
+def found_in(network: nn.Module, images: torch.Tensor) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield what a network in eval mode finds in each of the images (B, C, H, W).
 
-    For each image "boxes" (n, 4) in pixels, "labels" (n,) from 0 on, "scores" (n,), the best first, and, of a network
-    with a mask head, "masks" (n, 1, H, W), how much each pixel is believed to be of the object.
+    "boxes" (n, 4) in pixels, "labels" (n,) from 0 on, "scores" (n,), the best first, and, of a network with a mask
+    head, "masks" (n, 1, H, W), how much each pixel is believed to be of the object. One image after the other: masks
+    of many fill the memory.
     """
     _, *shape = images.shape
     detector, first = detector_of(network, (shape[0], shape[1], shape[2])).eval(), first_label(network)
-    found = detector(list(images))
-    return [{**one, "labels": one["labels"] - first} for one in found]
+    for image in images:
+        with torch.no_grad():
+            (found,) = detector([image])
+        yield {**found, "labels": found["labels"] - first}
 
 
 def first_label(network: Any) -> int:

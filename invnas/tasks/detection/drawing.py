@@ -52,7 +52,9 @@ def outlined(image: Image.Image, things: Iterable[Thing], names: Sequence[str] =
     line = max(1, round(min(found.size) / 80))
     for thing in reversed(things):  # the surest come first, and are drawn last
         left, top, right, bottom = thing.box
-        pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=_colour(thing.label), width=line)
+        width = max(1, min(line, int(min(right - left, bottom - top)) // 4))  # what is within a small box is seen, too
+        box = (left, top, max(left, right - 1), max(top, bottom - 1))
+        pen.rectangle(box, outline=_colour(thing.label), width=width)
         if names:
             _sign(pen, thing, names, max(10, min(found.size) // 30))
     return found
@@ -71,8 +73,7 @@ def picture(network: nn.Module, images: torch.Tensor, targets: Any, facts: DataF
 
     images = images[:IMAGES].float().cpu()
     weight = next(network.parameters(), images)
-    with torch.no_grad():
-        found = found_in(network, images.to(weight.device, weight.dtype))
+    found = found_in(network, images.to(weight.device, weight.dtype))
     rows = [
         [_with(one, pixels) for one, pixels in zip(told, colours(images, facts), strict=False)]
         for told in (targets, found)
