@@ -12,7 +12,7 @@ from PIL import Image
 
 from invnas.data.listing import is_picture
 from invnas.data.mask_coding import MaskCoding
-from invnas.data.pictures import Pictures, Span, content_of, decode, opened
+from invnas.data.pictures import Pictures, Span, content_of, decode, opened, upright_size
 from invnas.data.window import Window
 from invnas.errors import BadInput
 from invnas.masks import IGNORED
@@ -77,9 +77,7 @@ class CodedPairs:
             BadInput: The first that is wrong, or all masks are of one class.
         """
         for index in _spread(len(self), _SIZES):
-            # Headers first: they say how a camera was held only where it wrote so, and then both are read.
-            sizes = [opened(of, index, load=False).size for of in (self.pictures, self.masks)]
-            if sizes[0] != sizes[1]:
+            if upright_size(self.pictures, index) != upright_size(self.masks, index):
                 self.opened(index)
         seen = np.zeros(IGNORED + 1, bool)
         looked = _spread(len(self), _VALUES)

@@ -162,6 +162,18 @@ def test_a_camera_may_have_been_turned(make: Make) -> None:
     assert "'0.png' is 30 x 20 pixels" in said(root).replace(f"{root}/train/masks/", "")
 
 
+def test_a_mask_that_lies_is_named_before_anything_is_trained(make: Make) -> None:
+    root = make(size=(20, 30))
+    held = opened(root)._sets["validation"].indices[0]  # type: ignore[attr-defined]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = root / f"train/images/{held}.png"
+    Image.open(file).save(file.with_suffix(".jpg"), exif=exif)  # of the size of its mask, but that is turned
+    file.unlink()
+    with pytest.raises(BadInput, match="a mask has a pixel for each of its image"):
+        opened(root)
+
+
 def test_a_mask_of_another_size_is_named_before_anything_is_trained(make: Make) -> None:
     root = make(size=(20, 30))
     held = opened(root)._sets["validation"].indices[0]  # type: ignore[attr-defined]
