@@ -45,7 +45,8 @@ def export_model(
         formats: Any of onnx, pt2, pte (ExecuTorch), openvino, safetensors.
         out: Where to; by default `export` in the run folder.
         with_preprocessing: Also write `model_with_preprocessing.onnx`, which takes the bytes of an image of any size;
-            of a RetinaNet it returns boxes, and beside it `model_with_postprocessing.onnx`, of batches of images.
+            of a segmenter it returns a mask, of a RetinaNet boxes, and beside it `model_with_postprocessing.onnx`, of
+            batches of images.
         int8: Also write `model_int8.onnx` and, for pte, `model_int8.pte`, calibrated by validation images; the card
             says their accuracy and time.
         max_drop: Percentage points of accuracy that it may lose before that is said to be too much.

@@ -1,4 +1,6 @@
-"""What makes boxes of the numbers of a detector of one stage, as plain data: anchors and rules; no torch."""
+"""What makes an answer of the numbers of a network, as plain data: boxes of those of a detector of one stage, a mask of
+those of a segmenter; no torch.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from invnas.detectors import ASPECT_RATIOS
+from invnas.masks import IGNORED
 
 #: The largest logarithm by which a side of an anchor grows, so that no exponential is too large.
 LARGEST_GROWTH = math.log(1000 / 16)
@@ -79,6 +82,24 @@ class Postprocessing:
             "score": "sigmoid",
             "offsets": "centre x, centre y over the sides of the anchor; logarithm of width, height over these",
             "largest_growth": LARGEST_GROWTH,
+        }
+
+
+@dataclass(frozen=True)
+class PixelClasses:
+    """From one score for each class and pixel to a mask as large as the image, by the only rules there are.
+
+    The scores of each class are scaled to the part of the image that the network has seen, whose sides are rounded to
+    whole pixels, halves to even; the class of the largest score is that of the pixel, the first where several are. The
+    rest of the image is 255.
+    """
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data, for programs that are not invnas."""
+        return {
+            "scale": "bilinear, corners not aligned, to the whole pixels of the image that were seen",
+            "class": "of the largest score, the first of equal ones",
+            "unseen": IGNORED,
         }
 
 

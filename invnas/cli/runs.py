@@ -192,8 +192,8 @@ def export(
         format: Any of onnx, pt2, pte (ExecuTorch), openvino, safetensors, with commas between.
         out: Folder to write to; by default export in the folder of the run.
         with_preprocessing: Also write model_with_preprocessing.onnx, which takes the bytes of an image of any size and
-            returns probabilities and the class; of a RetinaNet boxes, and model_with_postprocessing.onnx beside it does
-            so of batches of images.
+            returns probabilities and the class; of a segmenter a mask as large as the image; of a RetinaNet boxes, and
+            model_with_postprocessing.onnx beside it does so of batches of images.
         int8: Also write model_int8.onnx and, for pte, model_int8.pte, with convolutions in int8, calibrated by
             validation images; accuracy and time before and after are printed.
         max_drop: Percentage points of accuracy that int8 may lose before that is said to be too much.

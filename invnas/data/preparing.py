@@ -50,6 +50,14 @@ class Seen(NamedTuple):
     size: tuple[int, int]
     box: tuple[float, float, float, float]
 
+    @property
+    def pixels(self) -> tuple[int, int, int, int]:
+        """Top, left, height and width of that part in whole pixels, at least one of each."""
+        left, top, right, bottom = (round(side) for side in self.box)
+        height, width = self.size
+        down, across = max(1, min(bottom, height) - max(top, 0)), max(1, min(right, width) - max(left, 0))
+        return min(max(top, 0), height - down), min(max(left, 0), width - across), down, across
+
 
 def prepared_with_place(pictures: Pictures, index: int, how: Preprocessing) -> tuple[np.ndarray, Seen]:
     """Return an image as `prepared` does, and what of the picture it shows; the errors are the same."""

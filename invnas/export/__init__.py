@@ -6,44 +6,34 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from invnas.architecture import Architecture
 from invnas.errors import BadInput, InvnasError, nearest
+from invnas.export.around import TOLERANCE, check_can_be, rules_of, write_around
 from invnas.export.card import card
 from invnas.export.description import SPACE, checksum, describe
 from invnas.export.folder import CARD, replacing
-from invnas.export.formats import BESIDE, BOXES, FILES, FORMATS, NAMES, WITH
+from invnas.export.formats import BESIDE, FILES, FORMATS, NAMES
 from invnas.export.graphs import GRAPHS
 from invnas.export.int8 import INT8, Judges
 from invnas.export.load import load_model, rebuild
 from invnas.export.onnx_graph import write_onnx
-from invnas.export.parity import Truth, truth_of
+from invnas.export.parity import ExportMismatch, Truth, truth_of
 from invnas.export.preprocess import Used, used
 from invnas.head import Head, check_output
 from invnas.nn import build, fold
-from invnas.postprocessing import Postprocessing
 from invnas.preprocessing import Preprocessing
 from invnas.settings import names as names_of
 from invnas.space import Space
-from invnas.task import load_task
 from invnas.weights import check_shapes, save_weights
 
-__all__ = ["FORMATS", "ExportMismatch", "Exported", "export", "load_model"]
+__all__ = ["FORMATS", "TOLERANCE", "ExportMismatch", "Exported", "export", "load_model"]
 
 #: Batch sizes each file is checked with.
 BATCHES = (1, 3)
-
-#: Error of a probability that passes in the file with preprocessing, whose pixels may be off by 1 of 255; of boxes in
-#: the longer side of an image.
-TOLERANCE = 1e-4
-
-
-class ExportMismatch(InvnasError):
-    """An exported file computes other scores than the network."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +45,8 @@ class Exported:
             "int8 pte" for the ExecuTorch program in it.
         path: The file.
         parity_error: Largest difference of a score from the network's in float64, over the largest score; with
-            preprocessing that of a probability from the network's in float32, in int8 that of a score from the float
-            file's.
+            preprocessing that of a probability from the network's in float32, or by how much the class of a pixel is
+            below the best; in int8 that of a score from the float file's.
         bytes: Size of the file, with the data beside it if there is any.
         said: What was found of it beside that, as a sentence; of int8 accuracy and time.
     """
@@ -100,7 +90,7 @@ def export(
         task: What the network is trained for.
         preprocessing: What is done to images before the network sees them; None: unknown.
         with_preprocessing: Also write an ONNX file that takes the bytes of an image of any size, and for a detector of
-            one stage one that goes from images to boxes; both end in its detections.
+            one stage one that goes from images to boxes; both end in its detections, that of a segmenter in a mask.
         judges: Also write the ONNX file and the ExecuTorch program in int8, calibrated and judged by these images.
         space_text: The text of the space file; written beside the weights where it defines types of the network.
 
@@ -119,7 +109,7 @@ def export(
     head = describe(architecture, input_shape, classes, names, {}, task).head
     known = used(input_shape, names, preprocessing)
     if with_preprocessing:
-        _check_whole_can_be(formats, known, task)
+        check_can_be(formats, known, task)
     if judges is not None:
         _check_int8_can_be(formats, task)
     _check_is(network, architecture, input_shape, head)
@@ -127,13 +117,13 @@ def export(
     with replacing(Path(folder), NAMES) as staging:
         frozen = _frozen(network)
         truth = _truth(frozen, input_shape, head)
-        known = replace(known, rules=_rules(frozen, input_shape, task, with_preprocessing))
+        known = replace(known, rules=rules_of(frozen, input_shape, task, with_preprocessing))
         folded = fold(frozen)  # the weights stay as they were trained
         _write(formats, staging, frozen, folded, truth.images[-1], known)
         known.write(staging)
         if types and space_text is not None and "safetensors" in formats:  # the other formats stand alone
             (staging / SPACE).write_text(space_text, encoding="utf-8", newline="")
-        extra = _write_whole(staging, frozen, known, truth) if with_preprocessing else {}
+        extra = write_around(staging, frozen, known, truth) if with_preprocessing else {}
         said = {}
         if judges is not None:
             for source, int8 in ((name, INT8[name]) for name in formats if name in INT8):
@@ -176,33 +166,6 @@ def _known(formats: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(formats))
 
 
-def _check_whole_can_be(formats: Sequence[str], known: Used, task: str) -> None:
-    if "onnx" not in formats:
-        raise BadInput("the file with preprocessing is a second ONNX file: add onnx to the formats")
-    if task != "classification" and not hasattr(load_task(task), "postprocessing"):
-        raise BadInput(
-            f"the file with preprocessing names the class of an image or the objects in it, which the task '{task}' "
-            "does not"
-        )
-    if known.missing:
-        raise BadInput(f"the file with preprocessing cannot be made: {known.missing}")
-
-
-def _rules(network: nn.Module, shape: tuple[int, int, int], task: str, wanted: bool) -> Postprocessing | None:
-    """Return what makes boxes of a network's numbers; None where its task makes none, and they are not wanted."""
-    owner: Any = load_task(task)
-    if not hasattr(owner, "postprocessing"):
-        return None
-    found: Postprocessing | None = owner.postprocessing(network, shape)
-    if found is None and wanted:
-        raise BadInput(
-            "the file with preprocessing holds detectors of one stage (RetinaHead): the second stage of RCNNHeads sees "
-            "regions that are chosen between, and stands in no ONNX file; without it the first stage and all weights "
-            "are exported"
-        )
-    return found
-
-
 def _check_int8_can_be(formats: Sequence[str], task: str) -> None:
     if not any(name in INT8 for name in formats):
         raise BadInput(
@@ -210,37 +173,6 @@ def _check_int8_can_be(formats: Sequence[str], task: str) -> None:
         )
     if task != "classification":
         raise BadInput(f"an int8 file is judged by its accuracy, which the task '{task}' has not")
-
-
-def _write_whole(folder: Path, network: nn.Module, known: Used, truth: Truth) -> dict[str, float]:
-    """Write the file that takes the bytes of an image, check it, and return its parity error; of a detector the file
-    that takes images as well.
-    """
-    from invnas.export.whole import check_whole, write_whole
-
-    onnx_file, path, errors, limit = folder / FORMATS["onnx"], folder / FILES[WITH], {}, TOLERANCE
-    write_whole(onnx_file, known, path)
-    if known.rules is None:
-        steps, error = check_whole(path, network, known)
-    else:
-        from invnas.export.detected import check_detections, check_objects
-        from invnas.export.detections import write_detections
-
-        limit = max(TOLERANCE, truth.limit)
-        write_detections(onnx_file, known.rules, folder / FILES[BOXES])
-        errors[BOXES] = check_detections(onnx_file, folder / FILES[BOXES], truth, known.rules)
-        if not errors[BOXES] <= limit:
-            raise ExportMismatch(
-                f"the onnx file with postprocessing differs by {errors[BOXES]:.1g} in a box or a score; nothing was "
-                "exported"
-            )
-        steps, error = check_objects(onnx_file, path, network, known)
-    if not (steps <= 1.01 and error <= limit):
-        raise ExportMismatch(
-            f"the onnx file with preprocessing differs by {steps:.2g} of 255 in a pixel and by {error:.1g} in a "
-            f"{'probability' if known.rules is None else 'box or a score'}; nothing was exported"
-        )
-    return {**errors, WITH: error}
 
 
 def _check_is(network: nn.Module, architecture: Architecture, input_shape: tuple[int, int, int], head: Head) -> None:

@@ -15,11 +15,19 @@ from invnas.export.formats import ABOUT, BOXES, FILES, WITH
 from invnas.export.preprocess import POSTPROCESS, Used
 from invnas.head import Head
 from invnas.hybrid import HybridNet
+from invnas.masks import IGNORED
 from invnas.measurement import MAC_CONVENTION
-from invnas.postprocessing import LARGEST_GROWTH, Postprocessing
+from invnas.postprocessing import LARGEST_GROWTH, PixelClasses, Postprocessing
 from invnas.task import load_task
 
 __all__ = ["card"]
+
+#: What the error of a file is one of that begins with an image or ends in an answer, by the kind of its rules.
+_ERRORS = {
+    type(None): "in a probability",
+    Postprocessing: "in a score, or in a box of the longer side of the image",
+    PixelClasses: "of its largest score where the class of a pixel is another",
+}
 
 
 def card(
@@ -62,6 +70,7 @@ def card(
         "Layers": ["\n".join(f"- {line}" for line in _layers(architecture))],
         "Input": list(_input(known)),
         "Boxes": list(_boxes(known.rules)),
+        "Mask": list(_mask(known.rules)),
         "Facts": [_table(facts) if facts else "None were given."],
         "Files": list(_files(errors, description, own_types, known, said)),
         "Classes": [", ".join(f"{i} {_cell(name)}" for i, name in enumerate(description.class_names or ()))],
@@ -75,8 +84,10 @@ def card(
     }
     if not description.class_names:
         del sections["Classes"]
-    if known.rules is None:
+    if not isinstance(known.rules, Postprocessing):
         del sections["Boxes"]
+    if not isinstance(known.rules, PixelClasses):
+        del sections["Mask"]
     texts = ["\n\n".join(["# " + title, *body]) for title, body in sections.items()]
     return texts[0] + "".join(f"\n\n#{text}" for text in texts[1:]) + "\n"
 
@@ -133,9 +144,20 @@ def _input(known: Used) -> Iterator[str]:
         yield f"In images of floats or 32-bit integers {low:g} is black and {high:g} is white."
 
 
-def _boxes(rules: Postprocessing | None) -> Iterator[str]:
+def _mask(rules: Postprocessing | PixelClasses | None) -> Iterator[str]:
+    """Yield how a mask comes of the scores of a segmenter."""
+    if isinstance(rules, PixelClasses):
+        yield (
+            "A mask as large as an image is made of its scores by scaling those of each class (bilinear, corners not "
+            "aligned) to the part of the image that the network has seen, its sides rounded to whole pixels; the class "
+            f"of a pixel is that of the largest score, the first of equal ones, and {IGNORED} what was cropped. "
+            f"`{POSTPROCESS}` and the metadata of the ONNX file say the same."
+        )
+
+
+def _boxes(rules: Postprocessing | PixelClasses | None) -> Iterator[str]:
     """Yield what the numbers of a detector are, and how detections come of them."""
-    if rules is None:
+    if not isinstance(rules, Postprocessing):
         return
     height, width = rules.size
     yield (
@@ -176,9 +198,7 @@ def _files(
     space = ", trust=True" if beside else ', space="my_space.py"' if own_types else ""
     codes = code(known, description.input_shape, space, classifies=description.task == "classification")
     for name, error in errors.items():
-        of = "in a probability" if name == WITH else "of its largest score"
-        if name in (WITH, BOXES) and known.rules is not None:
-            of = "in a score, or in a box of the longer side of the image"
+        of = _ERRORS[type(known.rules)] if name in (WITH, BOXES) else "of its largest score"
         yield f"`{FILES[name]}`: {ABOUT[name]}. Differs from the network by {error:.1g} {of}." + (
             f" {said[name]}." if name in said else ""
         )

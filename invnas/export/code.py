@@ -1,4 +1,4 @@
-"""The lines of a model card that use each file: from the file of an image to the name of its class, or to boxes."""
+"""The lines of a model card that use each file: from the file of an image to the name of its class, boxes or a mask."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from invnas.export.graphs import GRAPHS
 from invnas.export.int8 import INT8
 from invnas.export.openvino_ir import FLOAT32
 from invnas.export.preprocess import POSTPROCESS, PREPROCESS, Used
+from invnas.postprocessing import PixelClasses
 from invnas.preprocessing import Preprocessing
 
 _PICTURE = "from PIL import Image, ImageOps"
@@ -83,6 +84,18 @@ def detect(path):
     boxes, scores, *classes = session.run(None, {{{{"image": image}}}})  # labels, and names where there are any
     return list(zip(classes[-1].tolist(), scores.tolist(), boxes.tolist()))
 print(detect("photo.jpg"))"""
+
+_SEGMENT = f"""\
+import numpy, onnxruntime
+{_PICTURE}
+session = onnxruntime.InferenceSession("model_with_preprocessing.onnx")
+def segment(path):
+    with Image.open(path) as file:
+        image = numpy.asarray(ImageOps.exif_transpose(file).convert("{{mode}}")){{axis}}
+    (mask,) = session.run(["mask"], {{{{"image": image}}}})
+    return mask  # (height, width) of the image; 255 is what the network has not seen
+classes, pixels = numpy.unique(segment("photo.jpg"), return_counts=True)
+print(dict(zip(classes.tolist(), pixels.tolist())))"""
 
 _BOXES = """\
 import numpy, onnxruntime
@@ -158,7 +171,7 @@ def code(known: Used, shape: tuple[int, int, int], space: str, classifies: bool)
         "shape": (1, *shape),
     }
     if known.missing or not classifies:
-        texts = {**_SCORES, BOXES: _BOXES, WITH: _DETECT}
+        texts = {**_SCORES, BOXES: _BOXES, WITH: _SEGMENT if isinstance(known.rules, PixelClasses) else _DETECT}
         return _with_int8({name: text.format(**parts) for name, text in texts.items()})
     how, named = known.preprocessing, known.class_names is not None
     parts |= {

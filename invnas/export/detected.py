@@ -48,7 +48,7 @@ def check_objects(onnx_file: Path, path: Path, network: nn.Module, used: Used) -
         back to pixels of the network's input, and of the difference of the network's numbers on the pixels that the
         file prepared.
     """
-    assert used.rules is not None
+    assert isinstance(used.rules, Postprocessing)
     how, pixels, broken = used.preprocessing, 0.0, []
     all_said = replace(used.rules, score_threshold=0.0)
     for model, rules in ((path, used.rules), (whole(onnx_file, replace(used, rules=all_said)), all_said)):

@@ -15,29 +15,32 @@ RAW = "raw_scores"
 
 
 class Nodes:
-    """Nodes as they are added; an array among the inputs becomes a constant."""
+    """Nodes as they are added; an array among the inputs becomes a constant.
 
-    def __init__(self) -> None:
+    Args:
+        prefix: How what they name begins; a graph within a graph has another.
+    """
+
+    def __init__(self, prefix: str = "around") -> None:
+        self.prefix = prefix
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
 
     def __call__(self, kind: str, *inputs: Any, **attributes: Any) -> str:
         """Add a node of one output and return the output's name."""
-        from onnx import helper
-
-        output = attributes.pop("output", f"around_{len(self.nodes)}")
-        names = [one if isinstance(one, str) else self._constant(np.asarray(one)) for one in inputs]
-        self.nodes.append(helper.make_node(kind, names, [output], f"{output}_node", **attributes))
+        output = attributes.pop("output", f"{self.prefix}_{len(self.nodes)}")
+        self._add(kind, inputs, [output], attributes)
         return str(output)
+
+    def two(self, kind: str, *inputs: Any, **attributes: Any) -> tuple[str, str]:
+        """Add a node of two outputs and return their names."""
+        first, second = f"{self.prefix}_{len(self.nodes)}", f"{self.prefix}_{len(self.nodes)}_too"
+        self._add(kind, inputs, [first, second], attributes)
+        return first, second
 
     def best(self, values: str, count: int) -> tuple[str, str]:
         """Add what returns the largest `count` of each row, best first, and their places."""
-        from onnx import helper
-
-        outputs = [f"best_{len(self.nodes)}", f"places_{len(self.nodes)}"]
-        node = helper.make_node("TopK", [values, self._constant(np.array([count]))], outputs, f"{outputs[0]}_node")
-        self.nodes.append(node)
-        return outputs[0], outputs[1]
+        return self.two("TopK", values, [count])
 
     def network(self, graph: Any, scores: str = "scores") -> None:
         """Add the nodes of a network's file, whose output gets a name."""
@@ -46,10 +49,16 @@ class Nodes:
                 names[:] = [scores if name == "scores" else name for name in names]
             self.nodes.append(node)
 
+    def _add(self, kind: str, inputs: Sequence[Any], outputs: Sequence[str], attributes: Mapping[str, Any]) -> None:
+        from onnx import helper
+
+        names = [one if isinstance(one, str) else self._constant(np.asarray(one)) for one in inputs]
+        self.nodes.append(helper.make_node(kind, names, outputs, f"{outputs[0]}_node", **attributes))
+
     def _constant(self, value: np.ndarray) -> str:
         from onnx import numpy_helper
 
-        name = f"around_constant_{len(self.constants)}"
+        name = f"{self.prefix}_constant_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(value, name))
         return name
 
@@ -58,17 +67,22 @@ class Nodes:
 Side = tuple[int, Sequence[int | str]]
 
 
-def rewired(model: Any, nodes: Nodes, inputs: Mapping[str, Side], outputs: Mapping[str, Side]) -> Any:
-    """Return a model whose nodes, inputs and outputs are others."""
+def infos(values: Mapping[str, Side]) -> list[Any]:
+    """Return what enters or leaves a graph as it stands there."""
     from onnx import helper
 
+    return [helper.make_tensor_value_info(name, *value) for name, value in values.items()]
+
+
+def rewired(model: Any, nodes: Nodes, inputs: Mapping[str, Side], outputs: Mapping[str, Side]) -> Any:
+    """Return a model whose nodes, inputs and outputs are others."""
     graph, kept = model.graph, list(nodes.nodes)
     for part in (graph.node, graph.input, graph.output, graph.value_info):
         del part[:]
     graph.node.extend(kept)
     graph.initializer.extend(nodes.constants)
-    for part, values in ((graph.input, inputs), (graph.output, outputs)):
-        part.extend(helper.make_tensor_value_info(name, *value) for name, value in values.items())
+    graph.input.extend(infos(inputs))
+    graph.output.extend(infos(outputs))
     return model
 
 

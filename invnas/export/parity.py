@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from invnas.errors import InvnasError
+
 #: Times the network's own error in float32 that a file may be off: both round, each in its own order.
 TIMES = 10
 #: The error of its own that a network has at least, a few roundings, and at most: more than that nobody can rely on.
@@ -17,6 +19,10 @@ LEAST, MOST = 2.0**-20, 1e-4
 ASSUMED = 1e-5
 
 Tensor = torch.Tensor
+
+
+class ExportMismatch(InvnasError):
+    """An exported file computes other scores than the network."""
 
 
 @dataclass(frozen=True, eq=False)

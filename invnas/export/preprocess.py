@@ -1,6 +1,6 @@
 """preprocess.json: what is done to an image before the network sees it, and what its classes are called.
 
-Beside it, for a detector of one stage, postprocess.json: what makes boxes of its numbers.
+Beside it, for a detector of one stage or a segmenter, postprocess.json: what makes boxes or a mask of its numbers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from invnas.errors import BadInput, shown
 from invnas.export.description import Description, checksum
 from invnas.files import read_json
-from invnas.postprocessing import Postprocessing
+from invnas.postprocessing import PixelClasses, Postprocessing
 from invnas.preprocessing import Preprocessing
 
 PREPROCESS = "preprocess.json"
@@ -28,12 +28,13 @@ class Used:
     Attributes:
         preprocessing: What is done to an image.
         class_names: One for each class, or None.
-        rules: What makes boxes of the numbers of a detector of one stage; None: there are none.
+        rules: What makes boxes of the numbers of a detector of one stage, or a mask of those of a segmenter; None:
+            there are none.
     """
 
     preprocessing: Preprocessing
     class_names: tuple[str, ...] | None = None
-    rules: Postprocessing | None = None
+    rules: Postprocessing | PixelClasses | None = None
 
     @property
     def missing(self) -> str:

@@ -1,8 +1,8 @@
-"""One ONNX file from the bytes of an image of any size to the name of its class, or to the objects in it."""
+"""One ONNX file from the bytes of an image of any size to the name of its class, the objects in it, or a mask."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +14,10 @@ from invnas.data.normalisation import Normalisation
 from invnas.data.preparing import GivenPictures, batch_of, prepared
 from invnas.errors import BadInput
 from invnas.export.detections import add_detections, padded
+from invnas.export.masks import add_mask
 from invnas.export.nodes import DOUBLE, FLOAT, INT64, RAW, STRING, UINT8, Nodes, Side, rewired, session
 from invnas.export.preprocess import Used
-from invnas.postprocessing import Postprocessing
+from invnas.postprocessing import PixelClasses, Postprocessing
 from invnas.preprocessing import Preprocessing
 
 #: Sizes (height, width, channels) of the random images that a file is checked with.
@@ -30,13 +31,14 @@ _BITS = 22
 
 
 def write_whole(onnx_file: Path, used: Used, path: Path) -> None:
-    """Write the file beside an ONNX file of a classifier, or of a detector of one stage, that takes an image.
+    """Write the file beside an ONNX file of a classifier, a detector of one stage or a segmenter, that takes an image.
 
     Input `image`: uint8 (height, width, channels) of any size, upright; 1 channel is grey, 2 grey with transparency, 3
     RGB, 4 RGB with transparency, which is dropped. Outputs of a classifier: `probabilities` (classes), `class` (its
     number) and, where classes have names, `name`. Of a detector, best first: `boxes` (n, 4) of left, top, right and
     bottom in pixels of the image that was given, `scores` (n) in 0..1, `labels` (n) and, where classes have names,
-    `names`; n is 0 where nothing is found.
+    `names`; n is 0 where nothing is found. Of a segmenter: `mask` (height, width) of the image that was given, uint8,
+    the class of each pixel, 255 where the network has not seen the image (what was cropped).
 
     Standard operators only: the image is scaled by two products with the weights of Pillow's bilinear filter, in whole
     numbers as there, rows first. Every pixel is that of a Pillow that goes the same way (measured: no difference in
@@ -60,16 +62,19 @@ def whole(onnx_file: Path, used: Used) -> Any:
     model = onnx.load(onnx_file, load_external_data=False)
     nodes = Nodes()
     place = _prepare(nodes, used.preprocessing)
-    if used.rules is not None:
-        nodes.network(model.graph, RAW)
-        outputs = _objects(nodes, used, used.rules, place)
-    else:
-        nodes.network(model.graph)
-        outputs = _class(nodes, used, model.graph.output[0].type.tensor_type.shape.dim[1].dim_value)
+    classes = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    nodes.network(model.graph, RAW if isinstance(used.rules, Postprocessing) else "scores")
+    match used.rules:
+        case Postprocessing():
+            outputs = _objects(nodes, used, used.rules, place)
+        case PixelClasses():
+            outputs = _mask(nodes, place, classes)
+        case None:
+            outputs = _class(nodes, used, classes)
     return rewired(model, nodes, {"image": (UINT8, ["height", "width", "channels"])}, outputs)
 
 
-def _class(nodes: Nodes, used: Used, classes: int) -> dict[str, Side]:
+def _class(nodes: Nodes, used: Used, classes: int) -> Mapping[str, Side]:
     """Add what a classifier says, and return the outputs."""
     probabilities = nodes("Softmax", "scores", axis=1)
     nodes("Squeeze", probabilities, [0], output="probabilities")
@@ -81,7 +86,7 @@ def _class(nodes: Nodes, used: Used, classes: int) -> dict[str, Side]:
     return outputs
 
 
-def _objects(nodes: Nodes, used: Used, rules: Postprocessing, place: Place) -> dict[str, Side]:
+def _objects(nodes: Nodes, used: Used, rules: Postprocessing, place: Place) -> Mapping[str, Side]:
     """Add what a detector says of the image that was given, and return the outputs."""
     inner = {name: f"seen_{name}" for name in padded(rules)}
     add_detections(nodes, rules, inner)
@@ -98,6 +103,13 @@ def _objects(nodes: Nodes, used: Used, rules: Postprocessing, place: Place) -> d
         nodes("Gather", np.array(used.class_names, dtype=object), "labels", output="names")
         outputs["names"] = (STRING, ["n"])
     return outputs
+
+
+def _mask(nodes: Nodes, place: Place, classes: int) -> Mapping[str, Side]:
+    """Add what a segmenter says of the image that was given, and return the output."""
+    image = nodes("Cast", nodes("Slice", nodes("Shape", "image"), [0], [2]), to=DOUBLE)
+    corner, sides = (nodes("Concat", *both, axis=0) for both in ((place.top, place.left), (place.down, place.across)))
+    return add_mask(nodes, image, corner, sides, classes)
 
 
 class Place(NamedTuple):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from invnas.data.preparing import Seen
     from invnas.experiment import Recipe
+    from invnas.postprocessing import PixelClasses
     from invnas.tasks.segmentation.answers import MaskPrediction
     from invnas.tasks.segmentation.module import Segmenter
 
@@ -92,6 +93,12 @@ class Segmentation:
         from invnas.tasks.segmentation.answers import masks
 
         return masks(network(images), names, seen)
+
+    def postprocessing(self, network: nn.Module, input_shape: tuple[int, int, int]) -> PixelClasses:
+        """Return what makes a mask of the scores of a network, for its exports."""
+        from invnas.postprocessing import PixelClasses
+
+        return PixelClasses()
 
     def output(self, facts: DataFacts) -> str:
         """Return what a score is."""

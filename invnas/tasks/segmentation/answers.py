@@ -72,16 +72,13 @@ def masks(scores: torch.Tensor, names: Sequence[str], seen: Sequence[Seen]) -> l
 
 def _mask(scores: torch.Tensor, seen: Seen) -> np.ndarray:
     """Return the mask of an image: scores are scaled to the part of it that was seen, and the largest one decides."""
-    height, width = seen.size
-    left, top, right, bottom = (round(side) for side in seen.box)
-    size = (max(1, min(bottom, height) - max(top, 0)), max(1, min(right, width) - max(left, 0)))
+    top, left, *size = seen.pixels
     # Class by class: the scores of all at the size of a photograph can take gigabytes.
     best, taken = torch.full(size, -torch.inf), torch.zeros(size, dtype=torch.uint8)
     for index, score in enumerate(scores):
         large = scaled(score[None, None], size)[0, 0]
         better = large > best
         best, taken = torch.where(better, large, best), taken.masked_fill(better, index)
-    mask = np.full((height, width), IGNORED, np.uint8)
-    top, left = min(max(top, 0), height - size[0]), min(max(left, 0), width - size[1])
+    mask = np.full(seen.size, IGNORED, np.uint8)
     mask[top : top + size[0], left : left + size[1]] = taken.numpy()
     return mask
