@@ -27,7 +27,7 @@ from invnas.run import Run
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 #: A limit of 2.4 s.
 TIMED = replace(EXPERIMENT, recipe=replace(EXPERIMENT.recipe, max_minutes=0.04))
-LONGER = 2.8
+LONGER = 3.9
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def run(tmp_path: Path) -> Run:
 @pytest.fixture
 def workers(run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workers]:
     monkeypatch.setattr(local, "STEP", 0.5)
-    engine = Workers(run.folder, TIMED, grace=1.0)
+    engine = Workers(run.folder, TIMED, grace=2.0)
     yield engine
     engine.close()
 
@@ -66,7 +66,7 @@ def test_a_worker_that_waits_for_the_verdict_of_a_rung_does_not_hang(run: Run, w
 @pytest.mark.skipif(not local.PAUSES, reason="processes cannot be held here")
 def test_neither_a_busy_search_nor_one_that_holds_its_workers_counts(run: Run, workers: Workers) -> None:
     told: list[Message] = []
-    workers.submit(timed(run, "slow", epochs=12))
+    workers.submit(timed(run, "slow", epochs=6))
     until(lambda: (workers.wait(0.1, told.append), any(isinstance(m, Progress) and m.epoch for m in told))[1])
     with workers.quiet():
         time.sleep(LONGER)
