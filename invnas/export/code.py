@@ -63,39 +63,43 @@ _PT2 = _beside("torch", 'network = torch.export.load("model.pt2").module()', "ne
 _PTE = _beside("torch", _LOAD_PTE, "method.execute([torch.from_numpy(images)])[0]")
 _OPENVINO = _beside("openvino", _LOAD_OPENVINO, 'network(images)["scores"]')
 
-_WITH = f"""\
-import numpy, onnxruntime
-{_PICTURE}
-session = onnxruntime.InferenceSession("model_with_preprocessing.onnx")
-def classify(path):
-    with Image.open(path) as file:
-        image = numpy.asarray(ImageOps.exif_transpose(file).convert("{{mode}}")){{axis}}
-    probabilities, *answer = session.run(None, {{{{"image": image}}}})
-    return {{said}}
-print(classify("photo.jpg"))"""
 
-_DETECT = f"""\
+def _whole(name: str) -> str:
+    """Return the lines that open the file with preprocessing, and a function of a path as far as the image is read."""
+    return f"""\
 import numpy, onnxruntime
 {_PICTURE}
 session = onnxruntime.InferenceSession("model_with_preprocessing.onnx")
-def detect(path):
+def {name}(path):
     with Image.open(path) as file:
         image = numpy.asarray(ImageOps.exif_transpose(file).convert("{{mode}}")){{axis}}
-    boxes, scores, *classes = session.run(None, {{{{"image": image}}}})  # labels, and names where there are any
+"""
+
+
+_WITH = (
+    _whole("classify")
+    + """\
+    probabilities, *answer = session.run(None, {{"image": image}})
+    return {said}
+print(classify("photo.jpg"))"""
+)
+
+_DETECT = (
+    _whole("detect")
+    + """\
+    boxes, scores, *classes = session.run(None, {{"image": image}})  # labels, and names where there are any
     return list(zip(classes[-1].tolist(), scores.tolist(), boxes.tolist()))
 print(detect("photo.jpg"))"""
+)
 
-_SEGMENT = f"""\
-import numpy, onnxruntime
-{_PICTURE}
-session = onnxruntime.InferenceSession("model_with_preprocessing.onnx")
-def segment(path):
-    with Image.open(path) as file:
-        image = numpy.asarray(ImageOps.exif_transpose(file).convert("{{mode}}")){{axis}}
-    (mask,) = session.run(["mask"], {{{{"image": image}}}})
+_SEGMENT = (
+    _whole("segment")
+    + """\
+    (mask,) = session.run(["mask"], {{"image": image}})
     return mask  # (height, width) of the image; 255 is what the network has not seen
 classes, pixels = numpy.unique(segment("photo.jpg"), return_counts=True)
 print(dict(zip(classes.tolist(), pixels.tolist())))"""
+)
 
 _BOXES = """\
 import numpy, onnxruntime
