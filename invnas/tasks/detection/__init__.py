@@ -38,7 +38,13 @@ MAP = Objective(
 MAP50 = replace(MAP, name="map50", label="mAP50", title="Mean average precision of boxes at an overlap of 0.5")
 MASK_MAP = replace(MAP, name="mask_map", label="mask mAP", title="Mean average precision of masks on validation")
 
-LEGEND = Legend("the image with its objects, and below what the network finds, if its score is at least 0.3", first=1)
+#: Score from which on an object is drawn.
+SHOWN = 0.3
+
+#: Black, the first colour, is hardly seen on a photograph.
+LEGEND = Legend(
+    f"the image with its objects, and below what the network finds, if its score is at least {SHOWN:g}", first=1
+)
 
 
 @dataclass(frozen=True)

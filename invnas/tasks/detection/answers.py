@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from invnas.nn.layers import scaled
-from invnas.tasks.detection.drawing import SHOWN, Thing, outlined
+from invnas.tasks.detection import SHOWN
+from invnas.tasks.detection.drawing import Thing, outlined
 
 if TYPE_CHECKING:
     from invnas.data.preparing import Seen

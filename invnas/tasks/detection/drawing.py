@@ -12,13 +12,8 @@ from torch import nn
 
 from invnas.facts import DataFacts
 from invnas.masks import palette
+from invnas.tasks.detection import LEGEND, SHOWN
 from invnas.tasks.sheet import IMAGES, colours, enlarged, pasted
-
-#: Score from which on an object is drawn.
-SHOWN = 0.3
-
-#: Value of the palette that has the colour of the first class: black is hardly seen on a photograph.
-FIRST_COLOUR = 1
 
 #: Pixels of the shorter side that small images are enlarged to; how much of a mask's colour lies over the image.
 _LEAST, _OVER = 144, 0.4
@@ -112,5 +107,5 @@ def _sign(pen: ImageDraw.ImageDraw, thing: Thing, names: Sequence[str], size: in
 
 
 def _colour(label: int) -> tuple[int, int, int]:
-    at, table = 3 * ((FIRST_COLOUR + label) % 255), palette()
+    at, table = 3 * ((LEGEND.first + label) % 255), palette()
     return table[at], table[at + 1], table[at + 2]
