@@ -147,14 +147,8 @@ class Experiment:
             cap = getattr(self, name)
             if cap is not None and not cap > 0:
                 raise BadInput(f"`{name}` must be positive, but got {cap}")
-        if self.stop_when_converged is not None:
-            if not 0 < self.stop_when_converged < 1:
-                raise BadInput(f"`stop_when_converged` must lie between 0 and 1, but got {self.stop_when_converged:g}")
-            if metered := [axis.name for axis in self.axes if axis.source == "metered"]:
-                raise BadInput(
-                    f"`stop_when_converged` looks at candidates whose cost is counted, but the objective {metered[0]} "
-                    "is known only after it was measured"
-                )
+        if self.stop_when_converged is not None and not 0 < self.stop_when_converged < 1:
+            raise BadInput(f"`stop_when_converged` must lie between 0 and 1, but got {self.stop_when_converged:g}")
         self._check_start()
         self._check_engine()
         check_reserved(self.reserve_cores, self.latency, self.metered, self.engine)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from invnas.errors import BadInput, InvalidArchitecture
 from invnas.experiment import Experiment
 from invnas.facts import DataFacts
 from invnas.latency.predictor import Predictor, fitted, telling
-from invnas.measurement import Cost
+from invnas.measurement import Cost, Trial
 from invnas.messages import Engine
 from invnas.objective import LATENCY
 from invnas.progress import ProgressBar
@@ -130,6 +131,37 @@ class Metering:
         """Keep what is timed in a run; say where it was timed on another machine before."""
         if elsewhere := self._stopwatch.keep_in(folder / "latency"):
             print(f"note: latencies of this run were measured so far with {elsewhere}", file=sys.stderr)
+
+
+def prices_of(experiment: Experiment, facts: DataFacts) -> tuple[Price, Callable[[Sequence[Trial]], Price | None]]:
+    """Return what counts the cost of an architecture, and what makes a price that foretells its latency, too.
+
+    That one is fitted to the latencies that a record holds, nothing else: so it is the same wherever the record is
+    read. It is None for a record of fewer than four.
+
+    Args:
+        experiment: What is asked.
+        facts: The images.
+    """
+    from invnas.cost import pricer
+    from invnas.latency.table import tabulator
+
+    head = experiment.what.head(facts)
+    counted, tables = pricer(facts.input_shape, head), cache(tabulator(facts.input_shape, head))
+
+    def foretold(trials: Sequence[Trial]) -> Price | None:
+        timed = {trial.architecture: trial.cost[LATENCY.name] for trial in trials if LATENCY.name in trial.cost}
+        if len(timed) < LEAST:
+            return None
+        predictor = fitted(np.array([tables(one) for one in timed]), list(timed.values()))
+
+        def price(architecture: Architecture) -> Cost:
+            ms = timed.get(architecture) or predictor(tables(architecture))
+            return Cost({**counted(architecture).values, LATENCY.name: ms})
+
+        return price
+
+    return counted, foretold
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from invnas.errors import DiskFailed, InvnasError, disk_failure
 from invnas.experiment import Experiment
 from invnas.measurement import BASELINES, PHASES, Phase, Trial
 from invnas.messages import Engine
-from invnas.metering import Metering
+from invnas.metering import Metering, prices_of
 from invnas.run import Run
 from invnas.search.convergence import Convergence
 from invnas.search.halving import HalvingStopper
@@ -147,7 +147,8 @@ def _convergence(run: Run) -> Convergence | None:
     experiment = run.experiment
     if experiment.stop_when_converged is None:
         return None
-    candidates = Candidates(run.space, _price(run), experiment.caps, experiment.axes, experiment.seed)
+    price, foretold = prices_of(experiment, run.manifest.facts)
+    candidates = Candidates(run.space, price, experiment.caps, experiment.axes, experiment.seed, foretold)
     since = None if run.ended is None else run.ended[0]
     share, trials = experiment.stop_when_converged, experiment.converged_trials
     return Convergence(candidates, experiment.axes, share, trials, since)

@@ -153,12 +153,12 @@ def _beyond(run: Run) -> Beyond:
     )
     if not run.trusted:
         return found
-    from invnas.cost import pricer
+    from invnas.metering import prices_of
     from invnas.search.outlook import Candidates
 
-    price = pricer(facts.input_shape, experiment.what.head(facts))
-    candidates = Candidates(run.space, price, experiment.caps, experiment.axes, experiment.seed)
-    prospects = tuple(candidates.ranked(run.belief, trials))
+    price, foretold = prices_of(experiment, facts)
+    candidates = Candidates(run.space, price, experiment.caps, experiment.axes, experiment.seed, foretold)
+    prospects = tuple(candidates.ranked(run.belief, trials) or ())
     prior = prior_of(run.space, experiment.seed)
     return replace(found, outlook=replace(found.outlook, prospects=prospects), prior=prior)
 

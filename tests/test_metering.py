@@ -25,6 +25,7 @@ from invnas.latency.in_torch import InTorch
 from invnas.latency.stopwatch import Stopwatch
 from invnas.latency.table import tabulator
 from invnas.metering import CALIBRATION, Metering
+from invnas.results import write_report
 from invnas.search.known_cost import KnownCost
 from invnas.search.proposer import Proposer
 from invnas.search.sampler import Context
@@ -140,6 +141,22 @@ def test_a_run_goes_on_with_the_same_latencies(timings: list[float], tmp_path: P
     assert again.experiment.latency == Latency()
     assert all(trial.cost["latency_ms"] <= 4 for trial in again.trials())
     assert resume_search(run.folder, quiet=True).trials() == again.trials()
+
+
+def test_a_search_with_a_latency_ends_by_itself_and_its_report_says_what_to_train_next(
+    timings: list[float], tmp_path: Path
+) -> None:
+    asked = replace(
+        EXPERIMENT, objectives=("top1", "latency_ms"), trials=40, sampler="random",
+        stop_when_converged=0.9, converged_trials=1,
+    )  # fmt: skip
+    run = run_search(asked, tmp_path / "run", quiet=True)
+    assert run.ended is not None
+    assert run.ended[1].startswith("converged after ")
+    assert 9 <= len(run.trials()) < 40
+    page = write_report(run, note=lambda words: None).read_text()
+    assert "The most promising untrained architectures" in page
+    assert "Latencies are foretold from those that were measured." in page
 
 
 def test_a_space_of_which_nothing_can_be_timed_says_why(timings: list[float], monkeypatch: pytest.MonkeyPatch) -> None:

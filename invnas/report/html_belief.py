@@ -113,6 +113,8 @@ def _prospects(data: ReportData) -> str:
     note = (
         "Not trained yet. The gain is what one is expected to add to what the front covers; unsure ones may gain most."
     )
+    if any(axis.source == "metered" for axis in costs):
+        note += " Latencies are foretold from those that were measured."
     return (
         f'<h3>The most promising untrained architectures</h3><p class="note">{note}</p><div class="scroll"><table>'
         f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"

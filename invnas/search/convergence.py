@@ -54,9 +54,8 @@ class Convergence:
         return True
 
     def _expected(self, ended: Sequence[Trial]) -> float | None:
-        """Return the share that the best candidate is expected to add; None where nothing is believed."""
-        belief = believe(ended, self._objectives)
-        if not belief.known:
+        """Return the share that the best candidate is expected to add; None where nothing is believed or foretold."""
+        found = self._candidates.ranked(believe(ended, self._objectives), ended)
+        if found is None:
             return None
-        found = self._candidates.ranked(belief, ended)
         return found[0].share if found else 0.0

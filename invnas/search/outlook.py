@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -91,23 +91,38 @@ class Candidates:
         space: Where to look.
         price: What an architecture costs.
         caps: Largest cost allowed.
-        objectives: The axes; a metered cost is not known of what was not trained, so with one nothing is expected.
+        objectives: The axes.
         seed: Seed of the draws.
+        foretold: What makes a price that foretells a metered cost, too, from the trials of a record; None where
+            nothing is metered, or too few trials were.
     """
 
-    def __init__(self, space: Space, price: Price, caps: Caps, objectives: Sequence[Objective], seed: int = 0) -> None:
+    def __init__(
+        self,
+        space: Space,
+        price: Price,
+        caps: Caps,
+        objectives: Sequence[Objective],
+        seed: int = 0,
+        foretold: Callable[[Sequence[Trial]], Price | None] = lambda trials: None,
+    ) -> None:
         self._space, self._price, self._caps, self._objectives, self._seed = space, price, caps, objectives, seed
-        self._pool = Pool(space, seed)
+        self._pool, self._foretold = Pool(space, seed), foretold
 
-    def ranked(self, belief: Belief, trials: Sequence[Trial]) -> list[Prospect]:
-        """Return candidates by what they are expected to add, most first; none where nothing is believed.
+    def ranked(self, belief: Belief, trials: Sequence[Trial]) -> list[Prospect] | None:
+        """Return candidates by what they are expected to add, most first; None where nothing is believed or foretold.
 
         Args:
             belief: What is believed of the trials.
             trials: All trials of the record.
         """
-        if not belief.known or any(axis.source == "metered" for axis in self._objectives):
-            return []
+        if not belief.known:
+            return None
+        if (price := self._foretold(trials)) is not None:
+            # With each trial it is foretold otherwise: what was priced before holds no more.
+            self._price, self._pool = price, Pool(self._space, self._seed)
+        elif any(axis.source == "metered" for axis in self._objectives):
+            return None
         front = belief.front([trial for trial in trials if trial.phase == "search"], self._objectives)
         judge = _Judge(belief, [trial for trial in trials if trial.state == "complete"], front, self._objectives)
         entries = self._untrained(trials, front)

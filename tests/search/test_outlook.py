@@ -9,7 +9,10 @@ import pytest
 
 from invnas.belief import Belief
 from invnas.caps import Caps
+from invnas.experiment import Experiment
+from invnas.facts import DataFacts
 from invnas.measurement import Cost, Measurement, Trial
+from invnas.metering import prices_of
 from invnas.objective import LATENCY, MACS
 from invnas.search.believe import believe
 from invnas.search.outlook import Candidates, influences
@@ -18,6 +21,7 @@ from invnas.tasks.classification import TOP1
 from search.cheap import SMALL_VALID, go, make_run, price
 
 AXES = (TOP1, MACS)
+FACTS = DataFacts((1, 8, 8), 10, {"train": 100, "validation": 100, "test": 100})
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +53,7 @@ def test_nothing_believed_says_nothing(space: Space, trials: list[Trial]) -> Non
     candidates = Candidates(space, price, Caps(), AXES)
     for known in ([], trials[:2]):
         assert influences(Belief(), known, AXES) == ()
-        assert candidates.ranked(Belief(), known) == []
+        assert candidates.ranked(Belief(), known) is None
 
 
 def test_the_decision_that_matters_is_named_with_its_option(trials: list[Trial], belief: Belief) -> None:
@@ -111,10 +115,26 @@ def test_what_is_expected_of_the_best_shrinks_as_more_is_known(space: Space, tri
     assert many < few
 
 
-def test_where_a_metered_cost_is_an_objective_nothing_is_promised(space: Space, trials: list[Trial]) -> None:
-    axes = (TOP1, LATENCY)
-    timed = [replace(t, cost=type(t.cost)({**t.cost.values, "latency_ms": t.cost.macs / 1e6})) for t in trials]
-    assert Candidates(space, price, Caps(), axes).ranked(believe(timed, axes), timed) == []
+def test_a_metered_cost_is_foretold_from_the_record_or_nothing_is_promised(space: Space, trials: list[Trial]) -> None:
+    axes, (_, foretold) = (TOP1, LATENCY), prices_of(Experiment(), FACTS)
+    timed = [replace(t, cost=Cost({**t.cost.values, "latency_ms": t.cost.macs / 1e6})) for t in trials]
+    belief = believe(timed, axes)
+    assert Candidates(space, price, Caps(), axes).ranked(belief, timed) is None
+    few = Candidates(space, price, Caps(), axes, foretold=lambda seen: foretold(seen[:3]))
+    assert few.ranked(belief, timed) is None
+
+    cap = sorted(one.cost["latency_ms"] for one in timed)[20]
+    candidates = Candidates(space, price, Caps.of(latency_ms=cap), axes, foretold=foretold)
+    found = candidates.ranked(belief, timed)
+    assert found
+    assert 0 < found[0].share < 1
+    for one in found:
+        assert one.cost["latency_ms"] == pytest.approx(price(one.architecture).macs / 1e6, rel=0.3)
+        assert one.cost["latency_ms"] <= cap
+    slower = [replace(t, cost=Cost({**t.cost.values, "latency_ms": 2 * t.cost["latency_ms"]})) for t in timed]
+    again = candidates.ranked(believe(slower, axes), slower)
+    assert again is not None, "what was priced by the record before counts no more"
+    assert all(one.cost["latency_ms"] == pytest.approx(price(one.architecture).macs / 5e5, rel=0.3) for one in again)
 
 
 def test_a_front_that_covers_nothing_is_improved_by_all_that_the_best_adds(space: Space, trials: list[Trial]) -> None:
