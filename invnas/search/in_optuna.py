@@ -58,7 +58,6 @@ class KnownCostSampler(BaseSampler):
         log_cost: Whether steps of a cost are ratios: twice as cheap is the same step at every size.
         levels: Values of a number on its grid at most.
         start: Trials that are spread over the cost before anything is modelled.
-        floor: Quantile of the first values below which a learned value counts nothing.
 
     Raises:
         BadInput: If the space is empty, or an argument cannot be.
@@ -74,21 +73,20 @@ class KnownCostSampler(BaseSampler):
         log_cost: bool = True,
         levels: int = 24,
         start: int = 12,
-        floor: float = 0.25,
     ) -> None:
         given: dict[str, Any] = {"search_space": dict(search_space), "cost": cost, "seed": seed, "max_cost": max_cost}
-        self._given = given | {"log_cost": log_cost, "levels": levels, "start": start, "floor": floor}
+        self._given = given | {"log_cost": log_cost, "levels": levels, "start": start}
         check_whole("seed", seed := whole(seed, "seed"), 0, 2**32 - 1)
         self._grid = Grid(search_space, levels)
         self._cost, self._log, self._max = cost, log_cost, () if max_cost is None else _numbers("max_cost", max_cost)
         if any(map(math.isnan, self._max)):
             raise BadInput("`max_cost` must be a number for each cost, but one is NaN")
-        self._seed, self._start, self._floor = seed, start, floor
+        self._seed, self._start = seed, start
         self._price = lru_cache(maxsize=REMEMBERED)(self._asked_price)
         self._independent = RandomSampler(seed=seed)
         self._one_at_a_time = threading.Lock()  # `n_jobs` of a study are threads that share their sampler
         self._forget()
-        KnownCost(self._grid.space, (), seed, start, floor)  # refuses what cannot be
+        KnownCost(self._grid.space, (), seed, start)  # refuses what cannot be
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What was learned stands in the study: a copy learns it from there.
@@ -130,7 +128,7 @@ class KnownCostSampler(BaseSampler):
         """Return a proposal after telling what has ended since the last one."""
         if self._mind is None:
             axes, numbers = self._axes(study), self._grid.numbers
-            self._mind = KnownCost(self._grid.space, axes, self._seed, self._start, self._floor, numbers=numbers)
+            self._mind = KnownCost(self._grid.space, axes, self._seed, self._start, numbers=numbers)
         pending = []
         for other in sorted(study.get_trials(deepcopy=False), key=lambda other: other.number):
             if other.number in self._told or other.number == trial.number:

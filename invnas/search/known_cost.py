@@ -44,7 +44,6 @@ class KnownCost:
         objectives: The values that count; those that are not counted exactly have a surrogate each.
         seed: Seed of the draws.
         start: Measured trials that are spread over the cost before anything is modelled.
-        floor: Quantile of the first values below which a learned value counts nothing; it sinks with the trials.
         earlier: What earlier runs on this space found, perhaps on other images.
         numbers: Features of some decisions beside the counts of options.
 
@@ -60,15 +59,12 @@ class KnownCost:
         objectives: Sequence[Objective],
         seed: int = 0,
         start: int = 12,
-        floor: float = 0.25,
         earlier: Sequence[Earlier] = (),
         numbers: Callable[[Decisions], Sequence[float]] = lambda decisions: (),
     ) -> None:
         if not isinstance(start, int) or start < _LEAST:
             raise BadInput(f"`start` of known-cost must be a whole number of at least {_LEAST}, but got {shown(start)}")
-        if not isinstance(floor, int | float) or not 0 <= floor <= 1:
-            raise BadInput(f"`floor` of known-cost must lie in 0 to 1, but got {shown(floor)}")
-        self._objectives, self._start, self._floor = tuple(objectives), start, floor
+        self._objectives, self._start = tuple(objectives), start
         self._pool = Pool(space, seed, numbers)
         self._first = StratifiedSampler(space, objectives, seed, self._pool)
         self._seen = Observations(objectives, earlier)
@@ -138,10 +134,7 @@ class KnownCost:
                 worst.append(min(entry.gain(objective) for entry in (*population, *complete, *pending)))
                 continue
             data = self._seen.of(objective, rows, before)
-            here = data.values[data.source == 0]
-            # It sinks: early on good networks are worth more than cheap ones, and in the end all of the front counts.
-            floor = self._floor * min(2 * self._start / len(here), 1)
-            worst.append(float(np.quantile(here[: self._start], floor)))
+            worst.append(float(data.values[data.source == 0][: self._start].min()))
             posterior = surrogate.condition(self._setting(surrogate, objective, data), data)
             posteriors[axis] = posterior.believing(np.array([entry.row for entry in pending]))
         limits = []

@@ -21,6 +21,8 @@ from invnas.space import Space
 _COMPARED = 3
 #: What is beyond stands for a failure, not for a number that could be modelled.
 _LARGEST = 1e100
+#: Interquartile ranges below the median from which on a value says no more than that it is bad.
+_FAR = 2.0
 
 
 @dataclass(frozen=True)
@@ -80,10 +82,12 @@ class Observations:
         return [trial for trial in self.trials if trial.state == "complete"]
 
     def of(self, objective: Objective, rows: Mapping[int, np.ndarray], before: np.ndarray) -> Data:
-        """Return what was found of a learned objective: that of earlier runs first, then by the order of telling.
+        """Return what was found of an objective: that of earlier runs first, then by the order of telling.
+
+        What was learned far worse than all else is told as bad, not as how bad.
 
         Args:
-            objective: The objective.
+            objective: What is learned, or a cost that is metered.
             rows: Features of each trial by its number.
             before: (n, d) features of the earlier ones.
         """
@@ -100,8 +104,8 @@ class Observations:
             more = 0.0 if whole or last is None else gained.get(last.epochs)
             if gain is not None and more is not None:
                 found.append((rows[trial.number], gain + more, 0, not whole))
-        table, gains, sources, rough = (list(column) for column in zip(*found, strict=True))
-        return Data(np.array(table), np.array(gains), np.array(sources), np.array(rough))
+        table, values, source, rough = (np.array(column) for column in zip(*found, strict=True))
+        return Data(table, _fenced(values, source) if objective.source == "learned" else values, source, rough)
 
     def _gained(self, objective: Objective) -> dict[int, float]:
         """Return what whole trainings gained from each rung to their end, in the middle."""
@@ -112,6 +116,21 @@ class Observations:
                 if end is not None and (reached := _reached(objective, trial, rung)) is not None:
                     steps.setdefault(rung.epochs, []).append(end - reached)
         return {epochs: float(np.median(found)) for epochs, found in steps.items() if len(found) >= _COMPARED}
+
+
+def _fenced(values: np.ndarray, source: np.ndarray) -> np.ndarray:
+    """Return values of which those far below the others of their source are raised to the fence between.
+
+    A network that did not learn at all would otherwise be most of the variance, and what makes good ones differ noise.
+
+    Source: Tukey, "Exploratory Data Analysis", 1977, of whose fences this is the lower one where quartiles lie evenly.
+    """
+    found = values.copy()
+    for one in np.unique(source):
+        first, middle, third = np.quantile(values[source == one], (0.25, 0.5, 0.75))
+        if third > first:  # else at least half of them are equal, and nothing says what is far
+            found[source == one] = np.maximum(values[source == one], middle - _FAR * (third - first))
+    return found
 
 
 def _reached(objective: Objective, trial: Trial, at: Measurement | None) -> float | None:

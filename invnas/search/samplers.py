@@ -49,7 +49,7 @@ def _made(experiment: Experiment, space: Space, earlier: Sequence[Earlier]) -> S
         _check_args(name, args, ())
         return StratifiedSampler(space, experiment.axes, experiment.seed)
     if name == "known-cost":
-        _check_args(name, args, ("start", "floor"))
+        _check_args(name, args, ("start",))
         return KnownCost(space, experiment.axes, experiment.seed, earlier=earlier, **args)
     if name == "evolution":
         _check_args(name, args, ("population",))

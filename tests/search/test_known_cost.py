@@ -19,14 +19,15 @@ from invnas.errors import BadInput, InvalidArchitecture
 from invnas.experiment import Experiment
 from invnas.facts import DataFacts
 from invnas.measurement import Cost, Measurement, Trial
-from invnas.objective import LATENCY, MACS
+from invnas.objective import LATENCY, MACS, Objective
 from invnas.pareto import Box, hypervolume_over_trials
 from invnas.run import Run
 from invnas.search.known_cost import KnownCost
-from invnas.search.observations import Observations, earlier_of
+from invnas.search.observations import Earlier, Observations, earlier_of
 from invnas.search.proposer import Proposer
 from invnas.search.sampler import Context, Rejection, Sampler, told_of
 from invnas.search.samplers import make_sampler
+from invnas.search.surrogate import Surrogate
 from invnas.space import Space, load_space
 from invnas.tasks.classification import TOP1
 from search.cheap import ONE_POINT, SMALL, SMALL_VALID, CheapEngine, go, make_run, measure, price
@@ -161,6 +162,55 @@ def test_what_was_looked_at_before_changes_nothing(seed: int, objectives: tuple[
         lived.ask(context(DIGITS, 9))
     fresh = make_sampler(asked, DIGITS, history)
     assert fresh.ask(context(DIGITS, 9)) == lived.ask(context(DIGITS, 9))
+
+
+def test_networks_that_did_not_learn_hide_little_of_the_others() -> None:
+    """One of twelve is no better than chance, whatever it is: new ones are told apart nearly as without those."""
+    rng = random.Random(0)
+    drawn = [DIGITS.sample(rng) for _ in range(360)]
+    every = [Trial(i, one, decisions, price(one), "complete") for i, (decisions, one) in enumerate(drawn)]
+    rows = np.array([DIGITS.encode(trial.decisions) for trial in every])
+    worth = np.array([TOP1.gain(paired(trial)["top1"]) for trial in every])
+    gains = 2.3 + 0.2 * (worth - worth.mean()) / worth.std()  # errors of a tenth, more or less
+    surrogate = Surrogate(np.zeros(rows.shape[1], dtype=int), rows)
+    found = []
+    for failing in (False, True):
+        seen = Observations(AXES)
+        for trial in every[:160]:
+            if trial.number % 12:
+                seen.add(replace(trial, measurement=Measurement({"top1": 1 - math.exp(-gains[trial.number])})))
+            elif failing:
+                seen.add(replace(trial, measurement=Measurement({"top1": 0.1})))
+        data = seen.of(TOP1, {trial.number: rows[trial.number] for trial in every}, np.empty((0, 0)))
+        mean, _ = surrogate.condition(surrogate.choose(data), data).predict(rows[160:])
+        found.append(float(np.corrcoef(mean, gains[160:])[0, 1]))
+    assert found[1] > found[0] - 0.2, found
+
+
+def test_far_is_a_matter_of_the_others_of_the_same_images() -> None:
+    def told(values: list[float], objective: Objective = TOP1, earlier: list[Earlier] | None = None) -> np.ndarray:
+        seen = Observations([objective], earlier or [])
+        for number, value in enumerate(values):
+            trial = Trial(number, DIGITS.sample(random.Random(number))[1], {}, Cost.counted(1, 1, 1), "complete")
+            more = {} if objective is TOP1 else {objective.name: value}
+            measured = Measurement({"top1": value if objective is TOP1 else 0.5})
+            seen.add(replace(trial, cost=Cost({**trial.cost.values, **more}), measurement=measured))
+        rows = np.zeros((len(earlier or []), 1))
+        return seen.of(objective, {number: np.zeros(1) for number in range(len(values))}, rows).values
+
+    errors = [0.2, 0.2, 0.1, 0.1, 0.05, 0.05]
+    usual = told([1 - e for e in errors])
+    assert usual == pytest.approx([-math.log(e) for e in errors])
+    low = told([1e-9, *(1 - e for e in errors)])
+    assert low[1:] == pytest.approx(usual)
+    assert 0 < low[0] < usual.min()
+    assert told([0.5] * 5 + [0.1]) == pytest.approx([TOP1.gain(0.5)] * 5 + [TOP1.gain(0.1)]), "nothing says what is far"
+    here = told([0.1, 0.11, 0.12], earlier=[Earlier({}, {"top1": 1 - e}) for e in errors])
+    assert here[-3:] == pytest.approx([TOP1.gain(top1) for top1 in (0.1, 0.11, 0.12)]), "harder images are not far"
+    times = [1.0, 1.1, 1.2, 1.3, 500.0]
+    assert told(times, LATENCY) == pytest.approx([LATENCY.gain(ms) for ms in times]), (
+        "a cap needs what is slow as it is"
+    )
 
 
 def rung(trial: Trial, epochs: int, top1: float) -> Measurement:

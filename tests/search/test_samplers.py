@@ -275,7 +275,6 @@ def test_a_long_history_is_held_by_its_best_and_its_latest(monkeypatch: pytest.M
         ("stratified", {"population": 3}, ["it takes none"]),
         ("known-cost", {"starts": 3}, ["nearest: 'start'"]),
         ("known-cost", {"start": 3}, ["at least 4"]),
-        ("known-cost", {"floor": 2}, ["0 to 1"]),
         ("evolution", {"popul": 3}, ["nearest: 'population'"]),
         ("evolution", {"population": 1}, ["at least 2"]),
         ("evolution", {"population": "many"}, ["at least 2", "'many'"]),
