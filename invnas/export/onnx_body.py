@@ -1,24 +1,20 @@
 """What an involution node is in operators of ONNX, for runtimes that know nothing of invnas.
 
-The form is chosen by the shape, from what onnxruntime took on one thread of a CPU with AVX-512. In milliseconds of one
-image, on maps of 64 x 56 x 56, 128 x 28 x 28, 256 x 14 x 14 and 512 x 7 x 7 with K = 7: a slice, a product and a sum
-for each tap 5.1, 2.8, 1.4 and 1.1; `_columns` 2.7, 1.6, 1.0 and 0.9; `_patches` 8.6, 4.4, 1.6 and 0.4. `DeformConv`
-with offsets of zero, patches by a convolution with an identity, and `Einsum` took longer than all of these.
+The form is chosen by the shape, from what onnxruntime took on one thread of a CPU with AVX-512. In milliseconds of CPU
+time for one image beside other programs, on maps of 64 x 56 x 56, 128 x 28 x 28, 256 x 14 x 14 and 512 x 7 x 7 with
+K = 7 and 16 channels a group: a slice, a product and a sum for each tap 10.4, 5.1, 3.2 and 1.9; `_columns` 4.5, 2.7,
+1.8 and 1.7; `band` 2.7, 1.2, 0.6 and 0.3. With K = 3 and 8 channels a group on 28 x 28, `_columns` is ahead (0.7; 0.9).
+A product of matrices at each position was nowhere faster than `band`. `DeformConv` with offsets of zero, patches by a
+convolution with an identity, and `Einsum` took longer than any of these.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-from invnas.ops.geometry import Window
-
-#: Up to this many positions of a kernel a product of matrices for each of them is the fastest form.
-FEW_POSITIONS = 64
-
-#: Numbers of one image that a step of `_columns` may hold: 1 MB, what a second-level cache takes.
-STEP = 1 << 18
+from invnas.export.onnx_band import STEP, band, suits
+from invnas.export.onnx_steps import Geometry, Steps
 
 #: The end of a slice that goes as far as there is anything.
 _END = 2**63 - 1
@@ -28,60 +24,6 @@ INPUTS = ("input", "kernels", "scale", "bias", "span", "span_bias")
 
 #: Attributes of a node.
 ATTRIBUTES = ("kernel_size", "stride", "dilation", "padding", "groups", "low", "high")
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """What the body of a node depends on.
-
-    Attributes:
-        window: The window.
-        groups: G.
-        channels: C.
-        size: (H, W) of the map; None where it takes maps of any size.
-        bounds: (low, high) of the result where scale and bias are inputs of the node, or None.
-        hidden: Channels of the map that the kernels are made from within the node, or None.
-    """
-
-    window: Window
-    groups: int
-    channels: int
-    size: tuple[int, int] | None
-    bounds: tuple[float, float] | None = None
-    hidden: int | None = None
-
-    @property
-    def out(self) -> tuple[int, int]:
-        """(H', W') of the result."""
-        assert self.size is not None
-        return self.window.out(self.size[0]), self.window.out(self.size[1])
-
-
-class _Steps:
-    """The nodes of a body as they are written down."""
-
-    def __init__(self) -> None:
-        self.nodes: list[Any] = []
-
-    def __call__(self, operator: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
-        from onnx import helper
-
-        first = len(self.nodes)
-        names = [f"t{first}_{i}" if outputs > 1 else f"t{first}" for i in range(outputs)]
-        self.nodes.append(helper.make_node(operator, inputs, names, **attributes))
-        return names if outputs > 1 else names[0]
-
-    def ints(self, *values: int) -> str:
-        """Return a constant of one dimension, as a tensor: onnxruntime 1.23 does not see through `value_ints`."""
-        from onnx import TensorProto, helper
-
-        return self("Constant", value=helper.make_tensor("", TensorProto.INT64, [len(values)], values))
-
-    def split(self, value: str, axis: int, sizes: list[int]) -> list[str]:
-        """Return parts of a value; a single part is the value itself."""
-        if len(sizes) == 1:
-            return [value]
-        return self("Split", value, self.ints(*sizes), axis=axis, outputs=len(sizes))
 
 
 def body(name: str, geometry: Geometry, opset: int) -> Any:
@@ -94,8 +36,8 @@ def body(name: str, geometry: Geometry, opset: int) -> Any:
     """
     from onnx import helper
 
-    steps = _Steps()
-    result = _form(geometry)(steps, geometry, "kernels" if geometry.hidden is None else _spanned(steps, geometry))
+    steps = Steps()
+    result = _form(geometry)(steps, geometry)
     if geometry.bounds is not None:
         result = _finish(steps, result, geometry.bounds)
     steps.nodes[-1].output[0] = "output"
@@ -104,20 +46,20 @@ def body(name: str, geometry: Geometry, opset: int) -> Any:
     return helper.make_function("invnas", name, inputs, ["output"], steps.nodes, imports, ATTRIBUTES)
 
 
-def _form(geometry: Geometry) -> Callable[[_Steps, Geometry, str], str]:
+def _form(geometry: Geometry) -> Callable[[Steps, Geometry], str]:
     if geometry.size is None:
         return _taps
-    height, width = geometry.out
-    return _patches if height * width <= FEW_POSITIONS else _columns
+    return band if suits(geometry) else _columns
 
 
-def _taps(steps: _Steps, geometry: Geometry, kernels: str) -> str:
+def _taps(steps: Steps, geometry: Geometry) -> str:
     """Return the sum of each tap of the map times its kernel, for maps whose size is not known before."""
     window, K = geometry.window, geometry.window.kernel_size
     p, groups, channels = window.padding, geometry.groups, geometry.channels // geometry.groups
     padded = steps("Pad", "input", steps.ints(0, 0, p, p, 0, 0, p, p)) if p else "input"
     size = steps("Concat", steps.ints(0, groups, channels), steps("Shape", padded, start=2), axis=0)
     grouped = steps("Reshape", padded, size)
+    kernels = _kernels(steps, geometry)
     out = steps("Shape", kernels, start=2)
     kernels = steps("Reshape", kernels, steps("Concat", steps.ints(0, groups, 1, K * K), out, axis=0))
     axes, strides, place = steps.ints(3, 4), steps.ints(window.stride, window.stride), steps.ints(3)
@@ -131,14 +73,16 @@ def _taps(steps: _Steps, geometry: Geometry, kernels: str) -> str:
     return steps("Reshape", total, steps("Concat", steps.ints(0, geometry.channels), out, axis=0))
 
 
-def _spanned(steps: _Steps, geometry: Geometry) -> str:
-    """Return the kernels: the 1 x 1 convolution whose weights stand by groups."""
+def _kernels(steps: Steps, geometry: Geometry) -> str:
+    """Return the kernels: those given, or the 1 x 1 convolution whose weights stand by groups."""
+    if geometry.hidden is None:
+        return "kernels"
     weights = steps("Transpose", "span", perm=[0, 2, 1])
     weights = steps("Reshape", weights, steps.ints(geometry.groups * geometry.window.taps, -1, 1, 1))
     return steps("Conv", "kernels", weights, "span_bias", kernel_shape=[1, 1])
 
 
-def _padded(steps: _Steps, geometry: Geometry) -> str:
+def _padded(steps: Steps, geometry: Geometry) -> str:
     """Return the padded map by groups: (B, G, C / G, H + 2 p, W + 2 p)."""
     assert geometry.size is not None
     p, groups, (height, width) = geometry.window.padding, geometry.groups, geometry.size
@@ -146,24 +90,7 @@ def _padded(steps: _Steps, geometry: Geometry) -> str:
     return steps("Reshape", padded, steps.ints(0, groups, geometry.channels // groups, height + 2 * p, width + 2 * p))
 
 
-def _patches(steps: _Steps, geometry: Geometry, kernels: str) -> str:
-    """Return for each position and group the kernel (1, K * K) times its patch (K * K, C / G), channels last."""
-    window, (height, width) = geometry.window, geometry.out
-    grouped = steps("Transpose", _padded(steps, geometry), perm=[0, 3, 4, 1, 2])
-    axes, strides, place = steps.ints(1, 2), steps.ints(window.stride, window.stride), steps.ints(4)
-    taps = []
-    for u, v in window.offsets():
-        rows, columns = window.span(u, height), window.span(v, width)
-        starts, ends = steps.ints(rows.start, columns.start), steps.ints(rows.stop, columns.stop)
-        taps.append(steps("Unsqueeze", steps("Slice", grouped, starts, ends, axes, strides), place))
-    patches = steps("Concat", *taps, axis=4)
-    kernels = steps("Reshape", kernels, steps.ints(0, geometry.groups, 1, window.taps, height, width))
-    kernels = steps("Transpose", kernels, perm=[0, 4, 5, 1, 2, 3])
-    pixels = steps("Reshape", steps("MatMul", kernels, patches), steps.ints(0, height, width, geometry.channels))
-    return steps("Transpose", pixels, perm=[0, 3, 1, 2])
-
-
-def _columns(steps: _Steps, geometry: Geometry, kernels: str) -> str:
+def _columns(steps: Steps, geometry: Geometry) -> str:
     """Return the taps of each column of the window at once, and sum the columns shifted.
 
     The rows that the taps of a column meet are laid side by side once for all columns; instead of shifting that map
@@ -173,7 +100,7 @@ def _columns(steps: _Steps, geometry: Geometry, kernels: str) -> str:
     window, (height, width) = geometry.window, geometry.out
     K, groups, channels = window.kernel_size, geometry.groups, geometry.channels // geometry.groups
     padded = _padded(steps, geometry)
-    kernels = steps("Reshape", kernels, steps.ints(0, groups, 1, K, K, height, width))
+    kernels = steps("Reshape", _kernels(steps, geometry), steps.ints(0, groups, 1, K, K, height, width))
     assert geometry.size is not None
     room = channels * K * height * (geometry.size[1] + 2 * window.padding) // window.stride
     most = max(1, STEP // room)
@@ -184,7 +111,7 @@ def _columns(steps: _Steps, geometry: Geometry, kernels: str) -> str:
     return steps("Reshape", whole, steps.ints(0, geometry.channels, height, width))
 
 
-def _columns_of(steps: _Steps, geometry: Geometry, padded: str, kernels: str) -> str:
+def _columns_of(steps: Steps, geometry: Geometry, padded: str, kernels: str) -> str:
     window, (height, width) = geometry.window, geometry.out
     K, stride, dilation = window.kernel_size, window.stride, window.dilation
     assert geometry.size is not None
@@ -210,7 +137,7 @@ def _columns_of(steps: _Steps, geometry: Geometry, padded: str, kernels: str) ->
     return total
 
 
-def _finish(steps: _Steps, result: str, bounds: tuple[float, float]) -> str:
+def _finish(steps: Steps, result: str, bounds: tuple[float, float]) -> str:
     column = steps.ints(-1, 1, 1)
     result = steps("Mul", result, steps("Reshape", "scale", column))
     result = steps("Add", result, steps("Reshape", "bias", column))

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from invnas.export.onnx_body import ATTRIBUTES, Geometry, body
+from invnas.export.onnx_body import ATTRIBUTES, body
+from invnas.export.onnx_steps import Geometry
 from invnas.ops.geometry import Window
 
 Tensor = torch.Tensor
