@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
@@ -23,13 +24,14 @@ from invnas.engine.ray.cluster import Cluster, check_ray
 from invnas.engine.ray.engine import RayEngine
 from invnas.errors import InvnasError
 from invnas.experiment import DataSource, Experiment
+from invnas.files import replacing
 from invnas.measurement import Measurement
 from invnas.messages import Ended, Failure, Halt, Job, Message, Outcome, Progress
 from invnas.pretrained import Pretrained
 from invnas.run import Run
 from invnas.search.loop import search
 from invnas.search.samplers import make_sampler
-from invnas.store import PRETRAINED
+from invnas.store import PRETRAINED, checkpoint_of
 
 pytest.importorskip("ray")
 UNDER_RAY = replace(EXPERIMENT, engine="ray")
@@ -37,13 +39,18 @@ UNDER_RAY = replace(EXPERIMENT, engine="ray")
 
 @pytest.fixture(scope="module")
 def machines() -> Iterator[Any]:
-    """A cluster of one machine with two cores, to which others can be added."""
+    """A cluster of one machine with two cores, to which others can be added.
+
+    It looks twice a second whether one is gone: that is seen in seconds, and one that is slow to answer is not gone.
+    """
     check_ray()
     import ray
     from ray.cluster_utils import Cluster as Machines
 
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    found = Machines(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    looks = {"health_check_period_ms": 500}
+    head = {"num_cpus": 2, "include_dashboard": False, "_system_config": looks}
+    found = Machines(initialize_head=True, head_node_args=head)
     ray.init(address=found.address, log_to_driver=False, logging_level="ERROR")
     yield found
     ray.shutdown()
@@ -71,7 +78,50 @@ def engine(run: Run) -> Iterator[RayEngine]:
     made.close()
 
 
-def test_the_same_measurement_messages_and_weights_as_here(run: Run, engine: RayEngine) -> None:
+COUNTING = """
+import gc, os
+import torch
+from pathlib import Path
+from invnas.data import HardDigits
+
+class Counting(HardDigits):
+    def __init__(self, log: str, batch_size: int = 512) -> None:
+        super().__init__(batch_size=batch_size)
+        self.log = Path(log)
+
+    def setup(self, stage=None):
+        with self.log.open("a") as file:
+            file.write(f"opened {os.getpid()}\\n")
+        super().setup(stage)
+
+    def train_dataloader(self):
+        gc.collect()
+        tensors = [one for one in gc.get_objects() if isinstance(one, torch.Tensor)]
+        with self.log.open("a") as file:
+            file.write(f"tensors {os.getpid()} {len(tensors)} {sum(one.nbytes for one in tensors)}\\n")
+        return super().train_dataloader()
+"""
+
+
+def test_actors_train_as_here_outlive_failures_and_are_replaced(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One actor for what costs none, and one where that is killed: each imports torch, which takes seconds."""
+    (tmp_path / "counting_images.py").write_text(COUNTING)
+    monkeypatch.syspath_prepend(tmp_path)
+    engine = RayEngine(run.folder, replace(UNDER_RAY, workers=1))
+    try:
+        measured_as_here(run, engine)
+        no_failure_costs_the_actor(run, engine)
+        images_are_opened_once_and_nothing_is_held(run, engine, tmp_path / "log")
+        a_kill_costs_half_a_batch(run, engine)
+        memory_that_runs_out_costs_half_a_batch(run, engine)
+    finally:
+        engine.close()
+
+
+def measured_as_here(run: Run, engine: RayEngine) -> None:
+    """The same measurement, messages and weights."""
     theirs: list[Message] = []
     mine, weights = trained_here(run, epochs=2)
     engine.submit(job(run, "fine", epochs=2))
@@ -85,56 +135,83 @@ def test_the_same_measurement_messages_and_weights_as_here(run: Run, engine: Ray
     assert (second.values, second.epochs, second.planned_epochs) == (first.values, 2, 2)
     assert run.weights_path(0).read_bytes() == weights
 
-    # What a user's code raises is a reason, a full disk is no failure, and none of them costs the actor.
+
+def pid_of(engine: RayEngine, number: int) -> int:
+    letter = engine._running[number].letter
+    assert letter is not None
+    assert letter.pid is not None
+    return letter.pid
+
+
+def no_failure_costs_the_actor(run: Run, engine: RayEngine) -> None:
+    """What a user's code raises is a reason, a full disk is no failure."""
     expected = {
         "raise": Failure("RuntimeError: on purpose"),
         "full": Halt("somewhere cannot be written or read: No space left on device"),
         "exit": Failure("the data module or the network called sys.exit(0)"),
     }
+    pids: set[int] = set()
     for number, how in enumerate(expected, start=1):
         engine.submit(job(run, how, number))
-        assert follow(engine)[number] == expected[how]
+        ended = follow(engine, 1, lambda m: pids.add(pid_of(engine, m.number)) if isinstance(m, Progress) else None)
+        assert ended[number] == expected[how]
+    assert len(pids) == 1
 
 
-def test_an_actor_that_is_killed_and_memory_that_runs_out_cost_half_a_batch(run: Run, engine: RayEngine) -> None:
+def images_are_opened_once_and_nothing_is_held(run: Run, engine: RayEngine, log: Path) -> None:
+    """An actor holds nothing of earlier trials."""
+    source = DataSource("counting_images.Counting", {"log": str(log)})
+    for number in range(4, 8):
+        one = job(run, "fine", number, epochs=2)
+        engine.submit(replace(one, experiment=replace(one.experiment, data=source)))
+        assert isinstance(follow(engine)[number], Measurement)
+    lines = [line.split() for line in log.read_text().splitlines()]
+    assert len({pid for _, pid, *_ in lines}) == 1
+    assert sum(what == "opened" for what, *_ in lines) <= 2  # once by us, once by Lightning
+    counts = [tuple(rest) for what, _, *rest in lines if what == "tensors"]
+    assert len(counts) >= 4
+    assert len(set(counts[-3:])) == 1  # after the first one nothing grows
+
+
+def a_kill_costs_half_a_batch(run: Run, engine: RayEngine) -> None:
+    """Its training goes on from its checkpoint, in another actor."""
     epochs: list[int] = []
     pids: set[int] = set()
 
     def kill(message: Message) -> None:
-        if isinstance(message, Progress) and message.number == 0:
+        if isinstance(message, Progress):
             epochs.append(message.epoch)
-            pid = engine._running[0].letter.pid  # type: ignore[union-attr]
-            assert pid is not None
+            pids.add(pid := pid_of(engine, message.number))
             if len(epochs) == 4:
                 os.kill(pid, signal.SIGKILL)
-            pids.add(pid)
 
-    engine.submit(job(run, "slow", 0, epochs=12))
-    ended = follow(engine, 1, kill)
+    engine.submit(job(run, "slow", 8, epochs=12))
+    ended = follow(engine, 1, kill)[8]
     assert len(pids) == 2
-    assert isinstance(ended[0], Measurement)
-    assert (ended[0].epochs, ended[0].micro_batches) == (12, 2)
+    assert isinstance(ended, Measurement)
+    assert (ended.epochs, ended.micro_batches) == (12, 2)
     again = epochs.index(0, 1)
     assert epochs[again + 1] >= epochs[again - 1]  # from its checkpoint
     assert sorted(set(epochs)) == list(range(13))
 
-    def note(message: Message) -> None:
-        if isinstance(message, Progress):
-            pids.add(engine._running[message.number].letter.pid)  # type: ignore[union-attr, arg-type]
 
-    # A real limit of memory: half of a batch does not fit either; then half of it does; no actor dies of it.
-    for number, how in enumerate(("greedy 60", "greedy 270", "fine"), start=1):
+def memory_that_runs_out_costs_half_a_batch(run: Run, engine: RayEngine) -> None:
+    """A real limit: half of a batch does not fit either; then half of it does; no actor dies of it."""
+    pids: set[int] = set()
+    ended: dict[int, Any] = {}
+    for number, how in enumerate(("greedy 60", "greedy 270", "fine"), start=9):
         engine.submit(job(run, how, number, epochs=2))
-        ended |= follow(engine, 1, note)
-    assert len(pids) == 2
-    assert isinstance(ended[1], Failure)
-    assert ended[1].reason.startswith("out of memory: ")
-    assert ended[1].reason.endswith(" (with half a batch at a time, too)")
-    assert [isinstance(ended[number], Measurement) and ended[number].micro_batches for number in (2, 3)] == [2, 1]
+        ended |= follow(engine, 1, lambda m: pids.add(pid_of(engine, m.number)) if isinstance(m, Progress) else None)
+    assert len(pids) == 1
+    assert isinstance(ended[9], Failure)
+    assert ended[9].reason.startswith("out of memory: ")
+    assert ended[9].reason.endswith(" (with half a batch at a time, too)")
+    assert [isinstance(ended[number], Measurement) and ended[number].micro_batches for number in (10, 11)] == [2, 1]
 
 
 def dying(job: Job, store: Any, scratch: Path, tell: Callable[[Message], None], stopped: Callable[[], bool]) -> Outcome:
-    """Die as often as a training of this name shall, by the number of the attempt: before it has begun, or later."""
+    """Die as often as a training of this name shall, by the number of the attempt: before it has begun, or later; or
+    hang."""
     network: Any = job.architecture.network
     deaths = network.how
     how = deaths[job.attempt] if job.attempt < len(deaths) else deaths[-1]
@@ -145,6 +222,8 @@ def dying(job: Job, store: Any, scratch: Path, tell: Callable[[Message], None], 
     if how == "d":
         time.sleep(0.5)  # until it was read
         os._exit(3)
+    if how == "c":  # in C, without a moment in which another thread could run
+        sum(itertools.repeat(1, 10**15))
     time.sleep(1000 if how == "s" else 0)
     return Measurement({"top1": job.attempt, "loss": 1.0}, 1, 1)
 
@@ -242,81 +321,38 @@ def test_one_that_waits_for_the_verdict_of_a_rung_or_to_be_read_does_not_hang(
 
 
 def test_a_hung_trial_is_ended_with_its_reason_and_the_next_one_runs(run: Run) -> None:
-    engine = RayEngine(run.folder, replace(UNDER_RAY, recipe=replace(UNDER_RAY.recipe, max_minutes=0.02)), grace=8.0)
+    timed = replace(UNDER_RAY, recipe=replace(UNDER_RAY.recipe, max_minutes=0.02))
+    engine = RayEngine(run.folder, timed, grace=2.0, run=dying)  # 3.2 seconds
     try:
-        engine.submit(job(run, "spin", 0, max_minutes=0.02))
+        engine.submit(job(run, "c", 0))
         pids: list[int] = []
-        ended = follow(
-            engine, 1, lambda message: pids.append(engine._running[0].letter.pid) if engine._running else None
-        )
+        ended = follow(engine, 1, lambda m: pids.append(pid_of(engine, 0)) if isinstance(m, Progress) else None)
         until(lambda: not alive(pids[0]))
         assert ended[0] == Failure("took longer than max_minutes=0.02 and did not end by itself: its actor was killed")
-        engine.submit(job(run, "fine", 1))
+        engine.submit(job(run, ".", 1))
         assert isinstance(follow(engine)[1], Measurement)
     finally:
         engine.close()
 
 
-COUNTING = """
-import gc, os
-import torch
-from pathlib import Path
-from invnas.data import HardDigits
-
-class Counting(HardDigits):
-    def __init__(self, log: str, batch_size: int = 512) -> None:
-        super().__init__(batch_size=batch_size)
-        self.log = Path(log)
-
-    def setup(self, stage=None):
-        with self.log.open("a") as file:
-            file.write(f"opened {os.getpid()}\\n")
-        super().setup(stage)
-
-    def train_dataloader(self):
-        gc.collect()
-        tensors = [one for one in gc.get_objects() if isinstance(one, torch.Tensor)]
-        with self.log.open("a") as file:
-            file.write(f"tensors {os.getpid()} {len(tensors)} {sum(one.nbytes for one in tensors)}\\n")
-        return super().train_dataloader()
-"""
-
-
-def test_an_actor_opens_the_images_once_and_holds_nothing_of_earlier_trials(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "counting_images.py").write_text(COUNTING)
-    monkeypatch.syspath_prepend(tmp_path)
-    source = DataSource("counting_images.Counting", {"log": str(tmp_path / "log")})
-    engine = RayEngine(run.folder, replace(UNDER_RAY, workers=1, data=source))
-    try:
-        for number in range(4):
-            one = job(run, "fine", number, epochs=2)
-            engine.submit(replace(one, experiment=replace(one.experiment, data=source)))
-            assert isinstance(follow(engine)[number], Measurement)
-    finally:
-        engine.close()
-    lines = [line.split() for line in (tmp_path / "log").read_text().splitlines()]
-    assert len({pid for _, pid, *_ in lines}) == 1
-    assert sum(what == "opened" for what, *_ in lines) <= 2  # once by us, once by Lightning
-    counts = [tuple(rest) for what, _, *rest in lines if what == "tensors"]
-    assert len(counts) >= 4
-    assert len(set(counts[-3:])) == 1  # after the first one nothing grows
-
-
 def test_a_storage_apart_serves_machines_that_do_not_see_the_run_folder(run: Run, tmp_path: Path) -> None:
-    engine = RayEngine(run.folder, replace(UNDER_RAY, storage=str(tmp_path / "storage"), workers=2))
+    Pretrained("there", {"stem.0": torch.ones(1)}, {"stem": ""}).save(run.folder / PRETRAINED)
+    (tmp_path / "storage").mkdir()
+    (tmp_path / "storage" / PRETRAINED).write_text("of another run")  # it is replaced
+    engine = RayEngine(run.folder, replace(UNDER_RAY, storage=str(tmp_path / "storage"), workers=1))
     (run.folder / "run.json").rename(tmp_path / "hidden")
     try:
-        engine.submit(job(run, "fine", 0, epochs=2, logger="csv"))
+        one = job(run, "fine", 0, epochs=2, logger="csv")
+        engine.submit(replace(one, experiment=replace(one.experiment, init_from="there")))
+        outcome = follow(engine)[0]
         engine.submit(job(run, "fine", 1, epochs=5_000))
         told: list[Message] = []
-        while not any(isinstance(m, Progress) and m.number == 1 and m.epoch > 1 for m in told) or not any(
-            isinstance(m, Ended) for m in told
-        ):
+        while not any(isinstance(message, Progress) and message.epoch > 1 for message in told):
             engine.wait(1, told.append)
     finally:
         engine.close()
+    assert isinstance(outcome, Measurement), outcome
+    assert outcome.inherited == 0.0  # what it should start from was read, and fits nothing
     assert (run.folder / "weights" / "0.safetensors").is_file()
     assert (run.folder / "logs" / "0" / "metrics.csv").is_file()
     assert (run.folder / "checkpoints" / "1" / "last.ckpt").is_file()  # cut off: any engine goes on from it
@@ -330,22 +366,6 @@ def test_a_storage_apart_serves_machines_that_do_not_see_the_run_folder(run: Run
         assert "does not see the run folder" in outcome.reason
     finally:
         other.close()
-
-
-def test_weights_to_start_from_come_by_the_storage_and_replace_those_of_another_run(run: Run, tmp_path: Path) -> None:
-    Pretrained("there", {"stem.0": torch.ones(1)}, {"stem": ""}).save(run.folder / PRETRAINED)
-    (tmp_path / "storage").mkdir()
-    (tmp_path / "storage" / PRETRAINED).write_text("of another run")
-    engine = RayEngine(run.folder, replace(UNDER_RAY, storage=str(tmp_path / "storage"), workers=1))
-    try:
-        one = job(run, "fine", 0)
-        engine.submit(replace(one, experiment=replace(one.experiment, init_from="there")))
-        outcome = follow(engine)[0]
-    finally:
-        engine.close()
-    assert isinstance(outcome, Measurement), outcome
-    assert outcome.inherited == 0.0  # it was read, and fits nothing
-    assert not [path for path in (tmp_path / "storage").rglob("*") if path.is_file()]
 
 
 def recorded(
@@ -490,17 +510,36 @@ def test_other_tasks_are_searched_and_stopped_here_and_there(
     assert theirs == mine
 
 
+def counted(
+    job: Job, store: Any, scratch: Path, tell: Callable[[Message], None], stopped: Callable[[], bool]
+) -> Outcome:
+    """Count epochs, fifty a second, from the one that the checkpoint names."""
+    epochs, path = job.experiment.recipe.epochs, scratch / checkpoint_of(job.number)
+    begun = int(path.read_text()) if store.fetch(checkpoint_of(job.number), path) else 0
+    tell(Progress(job.number, 0, epochs, {}, job.attempt))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for epoch in range(begun + 1, epochs + 1):
+        time.sleep(0.02)
+        with replacing(path) as fresh:
+            fresh.write_text(str(epoch))
+        store.keep(checkpoint_of(job.number), path)
+        tell(Progress(job.number, epoch, epochs, {}, job.attempt))
+        if stopped():
+            break
+    return Measurement({"top1": 0.5, "loss": 1.0}, epoch, epochs)
+
+
 def test_a_machine_that_is_lost_costs_its_trials_a_try(run: Run, machines: Any) -> None:
     import ray
 
-    engine = RayEngine(run.folder, replace(UNDER_RAY, cpus_per_trial=2))
+    engine = RayEngine(run.folder, replace(UNDER_RAY, cpus_per_trial=2), run=counted)
     assert engine.workers == 1
     other = machines.add_node(num_cpus=2)
     until(lambda: len([node for node in ray.nodes() if node["Alive"]]) == 2)
     until(lambda: engine.workers == 2)  # a cluster that grows is used as it is
     try:
         for number in range(2):
-            engine.submit(job(run, "fine", number, epochs=3_000 if number == 0 else 3_001))
+            engine.submit(job(run, "fine", number, epochs=1_000_000))
         nodes: dict[int, str] = {}
         reached: dict[int, list[int]] = {0: [], 1: []}
 
@@ -531,9 +570,9 @@ def test_tune_that_ends_before_the_search_is_said(run: Run, engine: RayEngine) -
 
 
 def test_held_trainings_do_not_advance_and_their_time_does_not_run_out(run: Run) -> None:
-    engine = RayEngine(run.folder, replace(UNDER_RAY, workers=1))
+    engine = RayEngine(run.folder, replace(UNDER_RAY, workers=1), run=counted)
     try:
-        engine.submit(job(run, "fine", 0, epochs=5_000))
+        engine.submit(job(run, "fine", 0, epochs=1_000_000))
         told: list[Message] = []
         while not any(isinstance(m, Progress) and m.epoch > 2 for m in told):
             engine.wait(1, told.append)

@@ -110,10 +110,10 @@ def train_job(
     if data is None:  # it was ended while this actor was being made
         return
     sys.path.extend(entry for entry in path if entry not in sys.path)
-    run = run or _run_job(threads)
     job = Job.from_dict(data)
     line, place = _Line(desk, job, scheduled), _place(Path(folder), storage)
-    line.leave(place if isinstance(place, Halt) else run(job, *place, line.tell, line.stopped))
+    # A machine that cannot train says so before it imports torch.
+    line.leave(place if isinstance(place, Halt) else (run or _run_job(threads))(job, *place, line.tell, line.stopped))
 
 
 def _run_job(threads: int) -> Runner:
