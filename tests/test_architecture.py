@@ -356,6 +356,9 @@ space = HybridNet(PlainStem(16, 3, 1, False), stages)
     bad = good.replace("channels: int, stride: int) -> nn.Module", "channels: int) -> int").replace(
         ", stride, ", ", 1, "
     )
+    # Of all that invnas imports, only the modules of torch matter here: to check the rest takes six times as long.
+    looked_at = "[mypy-invnas.*,torch,torch.nn,torch.nn.modules,torch.nn.modules.*]\nfollow_imports = silent\n"
+    (tmp_path / "mypy.ini").write_text(f"[mypy]\nfollow_imports = skip\n{looked_at}")
     for name, text in (("good", good), ("bad", bad)):
         (tmp_path / f"{name}.py").write_text(text)
     command = [sys.executable, "-m", "mypy", "--ignore-missing-imports", "--no-error-summary", "good.py", "bad.py"]
@@ -363,4 +366,4 @@ space = HybridNet(PlainStem(16, 3, 1, False), stages)
     ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert "good.py" not in ran.stdout
     assert 'incompatible type "Separable"' in ran.stdout
-    assert "build" in ran.stdout
+    assert "def build(self, channels: int, stride: int) -> Module" in ran.stdout

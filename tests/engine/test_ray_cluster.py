@@ -111,7 +111,7 @@ def test_sigterm_stops_a_search_under_ray_and_it_goes_on_here_and_there(
 ) -> None:
     folder = tmp_path / "run"
     words = ["search", "digits", "--run-dir", folder, "--trials", "4", "--workers", "1", "--engine", "ray"]
-    words += [*TINY[2:], "--recipe.epochs", "12"]
+    words += [*TINY[2:], "--recipe.epochs", "6"]
     code = "import sys; from invnas.cli import main; sys.exit(main(sys.argv[1:]))"
     child = subprocess.Popen([sys.executable, "-c", code, *map(str, words)], stderr=subprocess.PIPE, text=True)
 
