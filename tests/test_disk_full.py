@@ -22,12 +22,27 @@ space = HybridNet(PlainStem(Choice(8, 16, 24, 32), 3, 1, False),
 # In a mount namespace of its own, which is gone with the shell, whatever happens.
 SCRIPT = """
 mount -t tmpfs -o size=600k tmpfs "$1" || exit 77
-"$2" -m invnas search mine.yaml --run-dir "$1/run" --quiet; echo "search $?" >&2
-"$2" -c "import sys; from invnas.run import Run; print(*(t.state for t in Run.open(sys.argv[1]).trials()))" "$1/run"
-[ "$3" = 2 ] || { "$2" -m invnas resume "$1/run" --quiet --json > /dev/null; echo "resume $?" >&2; }
-mount -o remount,size=60m "$1"
-"$2" -m invnas resume "$1/run" --quiet > /dev/null; echo "resume $?" >&2
-"$2" -c "import sys; from invnas.run import Run; print(*(t.state for t in Run.open(sys.argv[1]).trials()))" "$1/run"
+exec "$2" -c "$3" "$1" "$4"
+"""
+# One process for all commands: each would import torch.
+COMMANDS = """
+import contextlib, io, subprocess, sys
+from invnas.cli import main
+from invnas.run import Run
+
+def call(*words):
+    with contextlib.redirect_stdout(io.StringIO()):
+        code = main([*words, "--quiet"])
+    print(words[0], code, file=sys.stderr, flush=True)
+
+place, workers = sys.argv[1:]
+call("search", "mine.yaml", "--run-dir", f"{place}/run")
+print(*(trial.state for trial in Run.open(f"{place}/run").trials()))
+if workers == "1":
+    call("resume", f"{place}/run", "--json")
+subprocess.run(["mount", "-o", "remount,size=60m", place], check=True)
+call("resume", f"{place}/run")
+print(*(trial.state for trial in Run.open(f"{place}/run").trials()))
 """
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
 
@@ -45,7 +60,7 @@ def test_a_full_disk_stops_the_search_and_blames_no_trial(tmp_path: Path, worker
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(asked.to_dict()))
     command = ["unshare", "-rm", "sh", "-c", SCRIPT, "sh"]
     done = subprocess.run(
-        [*command, str(tmp_path / "small"), sys.executable, str(workers)],
+        [*command, str(tmp_path / "small"), sys.executable, COMMANDS, str(workers)],
         cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=240,
     )  # fmt: skip
     if done.returncode == 77 or "unshare:" in done.stderr:
