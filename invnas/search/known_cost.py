@@ -8,7 +8,7 @@ deterministic models; the pool of neighbours is local search as in White et al.,
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from scipy.special import ndtr
@@ -133,29 +133,36 @@ class KnownCost:
             if all(objective.name in entry.cost for entry in population):  # counted, or foretold by who meters it
                 worst.append(min(entry.gain(objective) for entry in (*population, *complete, *pending)))
                 continue
-            data = self._seen.of(objective, rows, before)
+            data, posterior = self._learned(surrogate, objective, rows, before)
             worst.append(float(data.values[data.source == 0][: self._start].min()))
-            posterior = surrogate.condition(self._setting(surrogate, objective, data), data)
             posteriors[axis] = posterior.believing(np.array([entry.row for entry in pending]))
         limits = []
         for cost in COSTS:
             cap = context.caps.limits.get(cost.name)
             foretold = all(cost.name in entry.cost for entry in population)
             if cap is not None and not foretold:  # nobody knows it before it is metered
-                data = self._seen.of(cost, rows, before)
-                limits.append((surrogate.condition(self._setting(surrogate, cost, data), data), cost.gain(cap)))
+                limits.append((self._learned(surrogate, cost, rows, before)[1], cost.gain(cap)))
         return _Belief(self._objectives, posteriors, [*complete, *pending], np.array(worst), limits)
 
-    def _setting(self, surrogate: Surrogate, objective: Objective, data: Data) -> Setting:
-        """Return the setting of an objective, chosen anew after each eighth more: a function of the record alone."""
-        earlier = int((data.source != 0).sum())
-        chosen = _LEAST
-        while chosen + max(chosen // 8, 1) <= len(data) - earlier:
+    def _learned(
+        self, surrogate: Surrogate, objective: Objective, rows: Mapping[int, np.ndarray], before: np.ndarray
+    ) -> tuple[Data, Posterior]:
+        data = self._seen.of(objective, rows, before)
+        return data, surrogate.condition(self._setting(surrogate, objective, rows, before), data)
+
+    def _setting(
+        self, surrogate: Surrogate, objective: Objective, rows: Mapping[int, np.ndarray], before: np.ndarray
+    ) -> Setting:
+        """Return the setting of an objective, chosen anew after each eighth more, by what was known then."""
+        trials, chosen = self._seen.trials, _LEAST
+        while chosen + max(chosen // 8, 1) <= len(trials):
             chosen += max(chosen // 8, 1)
+        if sum(trial.state == "complete" for trial in trials[:chosen]) < _LEAST:  # too little was known then
+            return surrogate.choose(self._seen.of(objective, rows, before))
         at = objective.name, chosen
         if at not in self._settings:
             self._settings = {other: setting for other, setting in self._settings.items() if other[0] != at[0]}
-            self._settings[at] = surrogate.choose(data[: earlier + chosen])
+            self._settings[at] = surrogate.choose(self._seen.of(objective, rows, before, chosen))
         return self._settings[at]
 
 

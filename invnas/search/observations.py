@@ -81,7 +81,9 @@ class Observations:
         """The trials that were trained to the end: what a front is made of."""
         return [trial for trial in self.trials if trial.state == "complete"]
 
-    def of(self, objective: Objective, rows: Mapping[int, np.ndarray], before: np.ndarray) -> Data:
+    def of(
+        self, objective: Objective, rows: Mapping[int, np.ndarray], before: np.ndarray, first: int | None = None
+    ) -> Data:
         """Return what was found of an objective: that of earlier runs first, then by the order of telling.
 
         What was learned far worse than all else is told as bad, not as how bad.
@@ -90,14 +92,16 @@ class Observations:
             objective: What is learned, or a cost that is metered.
             rows: Features of each trial by its number.
             before: (n, d) features of the earlier ones.
+            first: What was found when so many trials had been told; None for all of them.
         """
+        told = self.trials[:first]
         found = [
             (row, gain, 1, True)
             for row, one in zip(before, self.earlier, strict=True)
             if (gain := _gain(objective, one.values.get(objective.name))) is not None
         ]
-        gained = self._gained(objective) if any(trial.state == "stopped" for trial in self.trials) else {}
-        for trial in self.trials:
+        gained = _gained(objective, told) if any(trial.state == "stopped" for trial in told) else {}
+        for trial in told:
             last = (*trial.rungs, trial.measurement)[-1] if trial.state == "complete" else trial.rungs[-1]
             whole = trial.state == "complete" or objective.name in trial.cost
             gain = _reached(objective, trial, last)
@@ -107,15 +111,16 @@ class Observations:
         table, values, source, rough = (np.array(column) for column in zip(*found, strict=True))
         return Data(table, _fenced(values, source) if objective.source == "learned" else values, source, rough)
 
-    def _gained(self, objective: Objective) -> dict[int, float]:
-        """Return what whole trainings gained from each rung to their end, in the middle."""
-        steps: dict[int, list[float]] = {}
-        for trial in self.complete:
-            end = _reached(objective, trial, trial.measurement)
-            for rung in trial.rungs:
-                if end is not None and (reached := _reached(objective, trial, rung)) is not None:
-                    steps.setdefault(rung.epochs, []).append(end - reached)
-        return {epochs: float(np.median(found)) for epochs, found in steps.items() if len(found) >= _COMPARED}
+
+def _gained(objective: Objective, trials: Sequence[Trial]) -> dict[int, float]:
+    """Return what whole trainings gained from each rung to their end, in the middle."""
+    steps: dict[int, list[float]] = {}
+    for trial in trials:
+        end = _reached(objective, trial, trial.measurement) if trial.state == "complete" else None
+        for rung in trial.rungs:
+            if end is not None and (reached := _reached(objective, trial, rung)) is not None:
+                steps.setdefault(rung.epochs, []).append(end - reached)
+    return {epochs: float(np.median(found)) for epochs, found in steps.items() if len(found) >= _COMPARED}
 
 
 def _fenced(values: np.ndarray, source: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ import math
 import random
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,38 @@ def test_what_was_looked_at_before_changes_nothing(seed: int, objectives: tuple[
         lived.ask(context(DIGITS, 9))
     fresh = make_sampler(asked, DIGITS, history)
     assert fresh.ask(context(DIGITS, 9)) == lived.ask(context(DIGITS, 9))
+
+
+def oddly(trial: Trial) -> Trial:
+    """Return a trial with what it found: every sixth was stopped, every sixth learned nothing."""
+    kind, top1 = int(trial.architecture.fingerprint, 16) % 6, 0.5 + paired(trial)["top1"] / 2
+    if kind == 0:
+        return replace(trial, state="stopped", rungs=(rung(trial, 2, 0.8 * top1),))
+    measured = Measurement({"top1": 1e-3 if kind == 1 else top1})
+    return replace(trial, state="complete", measurement=measured, rungs=(rung(trial, 2, 0.8 * measured["top1"]),))
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_who_takes_a_search_up_proposes_as_who_has_been_there_all_along(earlier: bool) -> None:
+    """Wherever it was interrupted, though later trials change what earlier ones say."""
+    before = [Earlier(trial.decisions, paired(trial).values) for trial in finished(DIGITS, 12, KnownCost(DIGITS, AXES))]
+    made = partial(KnownCost, DIGITS, AXES, start=6, earlier=before if earlier else ())
+    lived, record = made(), list[Trial]()
+    proposer = Proposer(DIGITS, lived, price, Caps(), (), False, 0, lambda event: None)
+    while len(record) < 47:
+        number = len(record)
+        if number in (23, 26, 29, 32, 36, 40, 41, 45, 46):
+            taken_up = made()
+            for trial in record:
+                taken_up.tell(told_of(trial))
+            assert taken_up.ask(context(DIGITS, number)) == lived.ask(context(DIGITS, number)), number
+        proposal = proposer.next()
+        assert proposal is not None
+        one = proposal.candidate
+        record.append(oddly(Trial(number, one.architecture, one.decisions, one.cost)))
+        lived.tell(told_of(record[-1]))
+    assert {trial.state for trial in record} == {"complete", "stopped"}
+    assert min(trial.measurement["top1"] for trial in record if trial.measurement) < 0.01
 
 
 def test_networks_that_did_not_learn_hide_little_of_the_others() -> None:
