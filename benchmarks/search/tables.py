@@ -77,7 +77,7 @@ def written(ground: str, tables: Mapping[str, Mapping[str, Any]], seconds: Mappi
         "|---" * (len(shown) + 4) + "|",
     ]
     for name, row in table.items():
-        values = [f"{row['hypervolume'].get(str(n), float('nan')):.3f}" for n in shown]
+        values = [f"{row['hypervolume'][str(n)]:.3f}" if str(n) in row["hypervolume"] else "" for n in shown]
         ratios = [_ratio(tables[key][name].get("times_fewer")) for key in ("hypervolume", "believed")]
         lines.append(
             "| " + " | ".join([CONTESTANTS[name].title, *values, *ratios, f"{1000 * seconds[name]:.0f}"]) + " |"

@@ -111,7 +111,7 @@ def job(run: Run, how: str, number: int = 0, **recipe: Any) -> Job:
 
 
 def follow(
-    engine: Any, number: int = 1, on_message: Callable[[Message], None] = lambda message: None, seconds: float = 120
+    engine: Any, number: int = 1, on_message: Callable[[Message], None] = lambda message: None, seconds: float = 300
 ) -> dict[int, Outcome]:
     """Wait until so many jobs have ended, and return what came out, by number."""
     ended: dict[int, Outcome] = {}
@@ -142,7 +142,7 @@ def trained_here(run: Run, epochs: int) -> tuple[list[Message], bytes]:
     return told, weights
 
 
-def until(true: Callable[[], Any], seconds: float = 180) -> None:
+def until(true: Callable[[], Any], seconds: float = 300) -> None:
     """Wait until something is so."""
     end = time.monotonic() + seconds
     while not true():
