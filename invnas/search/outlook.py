@@ -118,26 +118,26 @@ class Candidates:
         """
         if not belief.known:
             return None
-        if (price := self._foretold(trials)) is not None:
-            # With each trial it is foretold otherwise: what was priced before holds no more.
-            self._price, self._pool = price, Pool(self._space, self._seed)
+        price, pool = self._foretold(trials), self._pool
+        if price is not None:  # another one with each trial: what the pool has priced by others does not hold
+            pool = Pool(self._space, self._seed)
         elif any(axis.source == "metered" for axis in self._objectives):
             return None
         front = belief.front([trial for trial in trials if trial.phase == "search"], self._objectives)
         judge = _Judge(belief, [trial for trial in trials if trial.state == "complete"], front, self._objectives)
-        entries = self._untrained(trials, front)
+        entries = self._untrained(trials, front, price or self._price, pool)
         return judge.ranked(self._space, entries) if entries else []
 
-    def _untrained(self, trials: Sequence[Trial], front: Sequence[Trial]) -> list[Entry]:
+    def _untrained(self, trials: Sequence[Trial], front: Sequence[Trial], price: Price, pool: Pool) -> list[Entry]:
         proposer = Proposer(
-            self._space, RandomSampler(self._space, self._seed), self._price, self._caps, trials, "search", self._seed,
+            self._space, RandomSampler(self._space, self._seed), price, self._caps, trials, "search", self._seed,
             lambda event: None,
         )  # fmt: skip
         number = sum(trial.phase == "search" for trial in trials)
         context = Context(number, (), self._caps, proposer.candidates)
         parents = [key_of(trial.decisions) for trial in front][:_PARENTS]
-        found = {entry.key: entry for entry in self._pool.draws(context)}
-        found |= {entry.key: entry for entry in self._pool.neighbours(context, parents, _WIDE)}
+        found = {entry.key: entry for entry in pool.draws(context)}
+        found |= {entry.key: entry for entry in pool.neighbours(context, parents, _WIDE)}
         entries = list(found.values())
         judged = proposer.candidates([entry.decisions for entry in entries])
         return [entry for entry, one in zip(entries, judged, strict=True) if isinstance(one, Candidate)]
