@@ -200,7 +200,7 @@ def test_a_detector_learns_and_tells_what_it_sees(head: Any) -> None:
     optimizer = torch.optim.Adam(module.parameters(), 0.01)
     module.train()
     losses = []
-    for _ in range(80):
+    for _ in range(120):
         optimizer.zero_grad()
         loss = module.loss_of(*TWO)
         loss.backward()
@@ -211,7 +211,7 @@ def test_a_detector_learns_and_tells_what_it_sees(head: Any) -> None:
     with torch.no_grad():
         module.measure(module(TWO[0]), TWO[1])
     values = module.measured()
-    assert values["map50"] > 0.5  # another order of sums may lose one of a few boxes
+    assert values["map50"] > 0.8
     assert set(values) == {"map", "map50", "mask_map"}
     assert (values["mask_map"] > 0.0) == (head is MASK)
     assert len(module.class_values()) == 2
