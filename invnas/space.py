@@ -22,9 +22,11 @@ from invnas.choice import (
 )
 from invnas.errors import BadInput, InvalidArchitecture, shown
 from invnas.gate import user_code
+from invnas.measurement import Cost
 from invnas.resolver import Resolver, enumerate_decisions
 from invnas.shipped import find
 from invnas.space_tree import as_value, check_leaves, check_types, classes
+from invnas.traits import Traits, with_traits
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,6 +49,9 @@ class Space:
             choices as defaults and which returns an nn.Module.
         constraints: Rules between choices: each takes the network value and returns a reason against it, or None.
         name: What to call it.
+        traits: What else is known of a network before it is trained: takes the network value and returns positive
+            numbers by name, the same names for all, such as how many ways lead through a cell. What learns from
+            trainings learns from them by their logarithms, as from costs.
 
     >>> from invnas import Choice, Convolution, Involution, Bottleneck, HybridNet, PlainStem, Repeat, Stage
     >>> block = Bottleneck(Choice(Convolution(3), Involution(Choice(3, 5), 8, 2)), expansion=2)
@@ -57,6 +62,7 @@ class Space:
     network: Any
     constraints: tuple[Constraint, ...] = ()
     name: str = field(default="", compare=False)
+    traits: Traits | None = None
 
     def __post_init__(self) -> None:
         if inspect.iscoroutinefunction(self.network) or inspect.isgeneratorfunction(self.network):
@@ -66,6 +72,8 @@ class Space:
         if not is_dataclass(self.network) or isinstance(self.network, type):
             raise BadInput(f"a space must be a network value or a function, but got {shown(self.network, 80)}")
         object.__setattr__(self, "constraints", tuple(self.constraints))
+        if self.traits is not None and not callable(self.traits):
+            raise BadInput(f"`traits` of a space must be a function of the network, but got {shown(self.traits, 80)}")
         with user_code("the space"):
             check_leaves(self.network, "")
             check_types(set(classes(self.network)))
@@ -183,6 +191,10 @@ class Space:
     def encode_many(self, many: Sequence[Decisions]) -> np.ndarray:
         """Return (n, features) numbers of many decisions."""
         return self._encoder.encode(many)
+
+    def priced(self, price: Callable[[Architecture], Cost]) -> Callable[[Architecture], Cost]:
+        """Return a price that has the traits of an architecture of this space beside what it costs."""
+        return price if self.traits is None else with_traits(price, self.traits)
 
     def enumerate(self) -> Iterator[tuple[Decisions, Architecture]]:
         """Yield every valid architecture once, with its decisions."""

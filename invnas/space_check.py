@@ -206,7 +206,7 @@ def check_space(space: Space, price: Price, caps: Caps | None = None, draws: int
     Raises:
         BadInput: If no architecture of the space is valid.
     """
-    caps = caps or Caps()
+    caps, price = caps or Caps(), space.priced(price)
     exact = space.size <= max(draws, 1)
     rng = random.Random(f"check/{seed}")
     looked: Iterator[Decisions] = (

@@ -70,7 +70,7 @@ def _write(given: Any, path: Path) -> None:
 def _texts(given: Any, space: Space) -> Iterator[tuple[str, str]]:
     """Yield texts that may define a space, each with the file it is from, the surest first."""
     rebuilt = f"{_IMPORTS}\n\nspace = Space({space.network!r}, name={space.name!r})\n"
-    plain = not space.constraints
+    plain = not space.constraints and space.traits is None
     if plain and not space.types:
         yield "space.py", rebuilt
     for module in list(sys.modules.values()):
@@ -107,6 +107,6 @@ def _same(one: Space, other: Space) -> bool:
     """Whether two spaces are alike, though their classes were made by two readings of one file."""
 
     def text(space: Space) -> str:
-        return re.sub(r" at 0x[0-9a-f]+", "", repr((space.network, len(space.constraints))))
+        return re.sub(r" at 0x[0-9a-f]+", "", repr((space.network, len(space.constraints), space.traits is None)))
 
     return text(one) == text(other) and (bool(other.types) or one.network == other.network)

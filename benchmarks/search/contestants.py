@@ -21,12 +21,14 @@ class Contestant:
         sampler: What `replay` calls it, or what makes one for a space and a seed.
         args: Its arguments.
         slow: Whether a suggestion takes seconds: few seeds, and not on every ground.
+        told: Whether it searches the space that has traits; where none has, it does not take part.
     """
 
     title: str
     sampler: str | Callable[[Space, int], Sampler]
     args: Mapping[str, Any] = field(default_factory=dict)
     slow: bool = False
+    told: bool = False
 
 
 def _qnehvi(space: Space, seed: int) -> Sampler:
@@ -37,6 +39,7 @@ def _qnehvi(space: Space, seed: int) -> Sampler:
 
 CONTESTANTS: Mapping[str, Contestant] = {
     "known-cost": Contestant("known-cost", "known-cost"),
+    "known-cost-told": Contestant("known-cost, told the ways through a cell", "known-cost", told=True),
     "random": Contestant("random", "random"),
     "branch-uniform": Contestant("branch-uniform random", "branch-uniform"),
     "stratified": Contestant("stratified random", "stratified"),

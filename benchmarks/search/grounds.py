@@ -50,6 +50,7 @@ class Ground:
             dearest to their cheapest.
         trials: Trainings of a search.
         conditional: Whether some choices are met in some architectures only.
+        told: The same space with traits, where somebody who knows it has written some.
     """
 
     space: Space
@@ -59,6 +60,7 @@ class Ground:
     box: Box
     trials: int = 200
     conditional: bool = True
+    told: Space | None = None
 
 
 def _box(answers: Iterable[Answer]) -> Box:
@@ -174,7 +176,7 @@ def nasbench(images: str) -> Ground:
         return answer(architecture, table[architecture.network])
 
     box = _box(map(true, map(Architecture, table)))
-    return Ground(space, seen, judged, price, box, conditional=False)
+    return Ground(space, seen, judged, price, box, conditional=False, told=nasbench201.told())
 
 
 KINDS = ("pairs", "rugged", "additive", "capacity")
@@ -185,6 +187,8 @@ GROUNDS: Mapping[str, Callable[[], Ground]] = {
     "invbench": invbench,
     **{f"hybrid_cifar-{kind}": lambda kind=kind: formula(kind) for kind in KINDS},
 }
+#: Those whose space has traits.
+TOLD = frozenset(f"nasbench201-{images}" for images in nasbench201.IMAGES)
 #: What a table calls a ground.
 TITLES: Mapping[str, str] = {
     **{f"nasbench201-{images}": f"NAS-Bench-201, {images}" for images in nasbench201.IMAGES},

@@ -12,7 +12,7 @@ import importlib.util
 import math
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -108,6 +108,37 @@ def _operation(name: str, width: int) -> nn.Module:
 def space() -> Space:
     """Return the space."""
     return Space(Cell(tuple(Edge(Choice(*OPERATIONS)) for _ in range(_EDGES))), name="nasbench201")
+
+
+#: The edges of each way through a cell.
+_WAYS = ((3,), (0, 4), (1, 5), (0, 2, 5))
+
+
+def ways(cell: Cell) -> dict[str, float]:
+    """Return what lies on the ways through a cell that no "none" cuts, each number plus 1.
+
+    Source: White et al., "BANANAS", AAAI 2021, whose encoding names each way; this one counts them.
+    """
+    through = [[cell.edges[edge].operation for edge in way] for way in _WAYS]
+    through = [way for way in through if "none" not in way]
+    convolutions = [sum(one in _TAPS for one in way) for way in through]
+    averages = [way.count("avg_pool_3x3") for way in through]
+    numbers = {
+        "ways": len(through),
+        "depth": max(convolutions, default=0),
+        "depth_3x3": max((way.count("nor_conv_3x3") for way in through), default=0),
+        "convolutions": sum(convolutions),
+        "shortcut": any(set(way) == {"skip_connect"} for way in through),
+        "most_averages": max(averages, default=0),
+        "averages": sum(averages),
+    }
+    return {name: 1.0 + number for name, number in numbers.items()}
+
+
+@cache
+def told() -> Space:
+    """Return the space with what is known of a cell beside its operations."""
+    return replace(space(), traits=ways)
 
 
 def cost(cell: Cell, images: str) -> Cost:

@@ -22,12 +22,13 @@ from typing import Any
 
 import numpy as np
 from contestants import CONTESTANTS
-from grounds import AXES, GROUNDS, Ground
+from grounds import AXES, GROUNDS, TOLD, Ground
 
 from invnas.architecture import Architecture
 from invnas.bench import replay, scored
 from invnas.measurement import Measurement, Trial
 from invnas.search.believe import believe
+from invnas.space import Space
 
 #: Seeds, and trainings, of a contestant whose suggestions take seconds, more with each one.
 FEW, SHORT = 3, 100
@@ -46,10 +47,11 @@ def searched(job: Job) -> dict[str, Any]:
     name, contestant, seed = job
     ground: Ground = _ground(name)
     who = CONTESTANTS[contestant]
-    sampler = who.sampler if isinstance(who.sampler, str) else who.sampler(ground.space, seed)
+    space = ground.told if who.told and ground.told is not None else ground.space
+    sampler = who.sampler if isinstance(who.sampler, str) else who.sampler(space, seed)
     began = time.process_time()
     found = replay(
-        ground.space,
+        space,
         ground.seen(seed),
         sampler,
         trials=min(ground.trials, SHORT) if who.slow else ground.trials,
@@ -62,7 +64,7 @@ def searched(job: Job) -> dict[str, Any]:
         scored(found, ground.judged(seed), AXES, ground.box, linear=linear).round(5).tolist()
         for linear in (False, True)
     )
-    believed = _believed(ground, found, seed)
+    believed = _believed(ground, space, found, seed)
     return {
         "ground": name,
         "contestant": contestant,
@@ -74,10 +76,11 @@ def searched(job: Job) -> dict[str, Any]:
     }
 
 
-def _believed(ground: Ground, found: Sequence[tuple[Architecture, Measurement]], seed: int) -> np.ndarray:
+def _believed(ground: Ground, space: Space, found: Sequence[tuple[Architecture, Measurement]], seed: int) -> np.ndarray:
     """Return the curve of the front that invnas shows by default: by posterior means, whoever has searched."""
+    price = space.priced(ground.price)
     trials = [
-        Trial(i, one, ground.space.decisions(one) or {}, ground.price(one), "complete", measured, seed=0)
+        Trial(i, one, space.decisions(one) or {}, price(one), "complete", measured, seed=0)
         for i, (one, measured) in enumerate(found)
     ]
     at = [n for n in BELIEVED if n <= len(trials)]
@@ -111,7 +114,7 @@ def jobs(grounds: list[str], contestants: list[str], seeds: int, done: set[Job])
         for contestant in contestants
         if seed < FEW or not CONTESTANTS[contestant].slow
     ]
-    return [job for job in wanted if job not in done]
+    return [job for job in wanted if job not in done and (not CONTESTANTS[job[1]].told or job[0] in TOLD)]
 
 
 def main() -> None:

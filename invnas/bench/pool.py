@@ -50,7 +50,7 @@ class Pool(Space):
             held.append(decisions)
         if not held:
             raise BadInput("the table holds no architecture")
-        return cls(space.network, space.constraints, space.name, tuple(held))
+        return cls(space.network, space.constraints, space.name, space.traits, tuple(held))
 
     @cached_property
     def size(self) -> int:
@@ -108,7 +108,7 @@ class Pool(Space):
 
     @cached_property
     def _whole(self) -> Space:
-        return Space(self.network, self.constraints, self.name)
+        return Space(self.network, self.constraints, self.name, self.traits)
 
     @cached_property
     def _fingerprints(self) -> frozenset[str]:

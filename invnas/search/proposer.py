@@ -70,7 +70,8 @@ class Proposer:
         on_event: Callable[[Event], None],
         meter: Meter | None = None,
     ) -> None:
-        self._space, self._sampler, self._price, self._caps, self._meter = space, sampler, price, caps, meter
+        self._space, self._sampler, self._caps, self._meter = space, sampler, caps, meter
+        self._price = space.priced(price)
         self._seed, self._on_event, self._draws = seed, on_event, Draws(f"loop/{seed}/{phase}")
         self._asks = UNIFORM_ASKS if sampler.uniform else ASKS
         self._number = sum(trial.phase == phase for trial in trials)

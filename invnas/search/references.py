@@ -83,11 +83,13 @@ class _Shop:
 
     def __init__(self, space: Space, price: Price, caps: Caps) -> None:
         self.space, self._price, self._caps = space, price, caps
+        self._own = space.priced(price)
 
     def candidate(self, decisions: Decisions, architecture: Architecture | None = None) -> Candidate | None:
         with suppress(InvnasError):  # a head of a user's own need not fit a network from elsewhere
+            # What is from elsewhere has no traits.
             one = architecture or self.space.architecture(decisions)
-            cost = self._price(one)
+            cost = (self._price if architecture else self._own)(one)
             if self._caps.reason(cost) is None:
                 return Candidate(decisions, one, cost)
         return None
