@@ -21,6 +21,7 @@ from invnas.nn.blocks import BuiltBlock
 from invnas.nn.folded_involution import FoldedInvolution2d
 from invnas.nn.fused import ACTIVATIONS, FusedConv2d
 from invnas.nn.involution import Involution2d, LocalAttention2d
+from invnas.nn.strided import plain
 
 Tensor = torch.Tensor
 
@@ -62,6 +63,7 @@ def fold(network: nn.Module) -> nn.Module:
     except Exception as error:  # a user's own module may hold what cannot be copied
         raise InvnasError(f"the network cannot be copied to be folded: {type(error).__name__}: {error}") from error
     folded = folded.eval().requires_grad_(False)
+    plain(folded)
     with torch.no_grad():
         for module in list(folded.modules()):
             if type(module).forward is nn.Sequential.forward and "forward" not in vars(module):

@@ -18,6 +18,7 @@ from invnas.hybrid import DeepStem, HybridNet, PlainStem, Stage
 from invnas.nn.blocks import block, own, stem
 from invnas.nn.dense import parted
 from invnas.nn.skeleton import Shape, shape_after
+from invnas.nn.strided import subsample
 from invnas.rules import image
 
 
@@ -200,4 +201,5 @@ def build(architecture: Architecture, input_shape: Shape, head: Head | int) -> n
         module: nn.Module = Network(value, input_shape, head)
     else:
         module = own(value, "network", input_shape=input_shape, **head.given)
+    subsample(module)
     return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
