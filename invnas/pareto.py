@@ -302,8 +302,9 @@ def _gains(values: np.ndarray, objectives: Objectives, reference: Box) -> np.nda
     """Return (n, k) gains: 0 at the worst corner of the box or beyond, 1 at the best."""
     points, worst, best = (_upward(part, objectives) for part in (values, reference.worst, reference.best))
     extent = best - worst
-    flat = extent <= 0
-    return np.where(flat, 1.0, np.clip((points - worst) / np.where(flat, 1.0, extent), 0.0, 1.0))
+    # Where all that was seen lies beyond an end that is stated: 0 below the worst, 1 above the best.
+    beyond = np.where(extent < 0, points >= worst, 1.0)
+    return np.where(extent <= 0, beyond, np.clip((points - worst) / np.where(extent <= 0, 1.0, extent), 0.0, 1.0))
 
 
 def _upward(values: np.ndarray | tuple[float, ...], objectives: Objectives) -> np.ndarray:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from search.cheap import CheapEngine, go, make_run, price
 from test_pareto import TWO, failed, trial
 
 from invnas.caps import Caps
 from invnas.fixed_box import FIRST, fixed_box, unfixed
+from invnas.measurement import Measurement
 from invnas.objective import LATENCY, MACS, Objective
-from invnas.pareto import Box
+from invnas.pareto import Box, hypervolume
 from invnas.report.collect import Beyond, ReportData, collect
 from invnas.run import Run
 from invnas.space_check import ends_of
@@ -71,3 +74,20 @@ def test_an_extended_run_has_the_curve_it_had_and_other_seeds_have_its_box(tmp_p
     assert (len(before.search.hypervolume), len(after.search.hypervolume)) == (12, 20)
     assert after.search.hypervolume[:12] == before.search.hypervolume
     assert before.unfixed == ()
+
+
+@pytest.mark.parametrize("better", ["maximize", "minimize"])
+def test_trials_that_all_lie_beyond_the_worst_that_is_stated_cover_nothing(better: Any) -> None:
+    """Its axis was taken for one without extent, along which everything counts in full."""
+    chance = replace(OWN, direction=better, worst=0.5)
+    values = np.array([[0.3, 10.0], [0.4, 10.0]] if better == "maximize" else [[0.7, 10.0], [0.6, 10.0]])
+    trials = [replace(trial(i, 0.5, 10.0), measurement=Measurement({"own": row[0]})) for i, row in enumerate(values)]
+    axes = (chance, MACS)
+    assert hypervolume(values, axes, fixed_box(trials, axes, None, ENDS)) == 0.0
+
+
+def test_trials_that_all_lie_beyond_the_best_that_is_stated_cover_their_axis() -> None:
+    enough = replace(OWN, direction="maximize", best=0.5)
+    values = np.array([[0.7, 2.0], [0.6, 2.0]])
+    trials = [replace(trial(i, 0.5, 2.0), measurement=Measurement({"own": row[0]})) for i, row in enumerate(values)]
+    assert hypervolume(values, (enough, MACS), fixed_box(trials, (enough, MACS), None, ENDS)) == 1.0
