@@ -10,7 +10,7 @@ import numpy as np
 
 from invnas.architecture import Architecture
 from invnas.bench.replay import Answer
-from invnas.errors import BadInput
+from invnas.errors import BadInput, shown
 from invnas.measurement import Measurement, Trial
 from invnas.objective import Objective
 from invnas.pareto import Box, hypervolume, non_dominated
@@ -42,7 +42,11 @@ def scored(
 
     Returns:
         (n,) shares of the box; not always rising, because a lucky network may take the place of a better one.
+
+    Raises:
+        BadInput: If the box is none of these axes, or an objective of one was not measured.
     """
+    _check_box(box, objectives)
     costs = [true(architecture) for architecture, _ in found]
     seen = _values([(cost, measured) for (cost, _), (_, measured) in zip(costs, found, strict=True)], found, objectives)
     real = _values(costs, found, objectives)
@@ -61,6 +65,19 @@ def scored(
         front = front[non_dominated(seen[front], objectives)]
         shares[n] = hypervolume(real[front], axes, box)
     return shares
+
+
+def _check_box(box: Box, objectives: Sequence[Objective]) -> None:
+    for end, numbers in (("worst", box.worst), ("best", box.best)):
+        if len(numbers) != len(objectives) or not np.isfinite(numbers).all():
+            raise BadInput(f"the {end} of the box must be {len(objectives)} finite numbers, but got {shown(numbers)}")
+    for axis, worst, best in zip(objectives, box.worst, box.best, strict=True):
+        if axis.sign * (best - worst) < 0:
+            more = "more" if axis.sign > 0 else "less"
+            raise BadInput(
+                f"of {axis.name} {more} is better, but the box goes from {worst:g} (worst) to {best:g} (best): "
+                "exchange the two"
+            )
 
 
 def _values(
@@ -148,7 +165,12 @@ class Curves:
         """Return after how many trainings the mean is at a target and stays there; infinity where it never does.
 
         Between two trainings it is a straight line.
+
+        Raises:
+            BadInput: If the target is no number.
         """
+        if math.isnan(target):
+            raise BadInput("the target must be a number, but is NaN")
         return _reached(self.mean, target)
 
     def times_fewer(self, other: Curves, trainings: int | None = None, seed: int = 0) -> TimesFewer:

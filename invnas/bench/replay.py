@@ -12,7 +12,7 @@ from invnas.architecture import Architecture
 from invnas.bench.pool import Pool
 from invnas.caps import Caps
 from invnas.choice import Decisions
-from invnas.errors import BadInput
+from invnas.errors import BadInput, shown
 from invnas.experiment import Experiment
 from invnas.facts import DataFacts
 from invnas.measurement import Cost, Measurement, Phase, Trial
@@ -20,6 +20,7 @@ from invnas.messages import Ended, Job, Message, SpaceSource
 from invnas.search.loop import search
 from invnas.search.sampler import Sampler
 from invnas.search.samplers import make_sampler
+from invnas.settings import names
 from invnas.space import Space
 from invnas.space_check import Price
 
@@ -62,7 +63,8 @@ def replay(
         What was trained, in its order, with what came out.
 
     Raises:
-        BadInput: If the table holds an architecture that is not in the space, or the search could not be asked for.
+        BadInput: If the table holds an architecture that is not in the space, answers with something else than a cost
+            and a measurement, or the search could not be asked for.
 
     >>> from invnas.space import load_space
     >>> digits = load_space("digits")
@@ -72,9 +74,11 @@ def replay(
     >>> [measured.top1 for _, measured in replay(digits, table, "random", trials=3)]
     [0.8, 0.8, 0.8]
     """
+    if not isinstance(space, Space):
+        raise BadInput(f"`space` must be a Space, such as load_space('digits'), but got {shown(space)}")
     asked = Experiment(
         space=space.name or "replay",
-        objectives=tuple(objectives),
+        objectives=names(objectives, "objectives"),
         trials=trials,
         sampler=sampler if isinstance(sampler, str) else "random",
         sampler_args=dict(sampler_args or {}),
@@ -87,12 +91,12 @@ def replay(
         where,
         make_sampler(asked, where) if isinstance(sampler, str) else sampler,
         price or (lambda architecture: answer(architecture)[0]),
-        _Recorded(answer, workers),
+        _Recorded(answer, asked.workers or 1),
         record,
-        trials=trials,
+        trials=asked.trials,
         objectives=asked.axes,
         caps=caps,
-        rng_seed=seed,
+        rng_seed=asked.seed,
     )
     done = (trial for trial in record.trials() if trial.measurement is not None)
     return [(trial.architecture, trial.measurement) for trial in done if trial.measurement is not None]
@@ -100,15 +104,29 @@ def replay(
 
 def _searched(space: Space, table: Table) -> tuple[Space, Callable[[Architecture], Answer]]:
     """Return what is searched, and who answers."""
-    if not isinstance(table, Mapping):
-        return space, table
+    if isinstance(table, Mapping):
+        for one in table:
+            if not isinstance(one, Architecture):
+                raise BadInput(f"the keys of a table must be architectures, but one is {shown(one)}")
+        return space if isinstance(space, Pool) else Pool.of(space, table), lambda one: _answer(table, one)
+    if not callable(table):
+        raise BadInput(f"`table` must be a mapping or a function of architectures, but got {shown(table)}")
+    return space, lambda one: _checked(one, table(one))
 
-    def answer(architecture: Architecture) -> Answer:
-        if architecture not in table:
-            raise BadInput(f"the table has no {architecture.fingerprint}, which the pool holds: make the pool from it")
-        return table[architecture]
 
-    return space if isinstance(space, Pool) else Pool.of(space, table), answer
+def _answer(table: Mapping[Architecture, Answer], architecture: Architecture) -> Answer:
+    if architecture not in table:
+        raise BadInput(f"the table has no {architecture.fingerprint}, which the pool holds: make the pool from it")
+    return _checked(architecture, table[architecture])
+
+
+def _checked(architecture: Architecture, found: Any) -> Answer:
+    match found:
+        case (Cost() as cost, Measurement() as measured):
+            return cost, measured
+    raise BadInput(
+        f"the table must answer with a Cost and a Measurement, but of {architecture.fingerprint} it says {shown(found)}"
+    )
 
 
 class _Recorded:

@@ -116,3 +116,24 @@ def test_what_cannot_be_is_said() -> None:
         Curves(np.array([[0.1, math.nan]]))
     with pytest.raises(BadInput, match="1 to 2 trainings, but 3 was asked for"):
         Curves(np.array([[0.1, 0.2]])).at(3)
+
+
+@pytest.mark.parametrize(
+    ("box", "sentence"),
+    [
+        # Low and high instead of worst and best: the cost would not have counted at all.
+        (Box((0.0, 1.0), (1.0, 1e6)), "of macs less is better, but the box goes from 1 .worst. to 1e[+]06 .best."),
+        (Box((0.9, 1e6), (0.4, 1.0)), "of top1 more is better, but the box goes from 0.9 .worst. to 0.4 .best."),
+        (Box((0.0,), (1.0,)), "the worst of the box must be 2 finite numbers"),
+        (Box((0.0, 1e6), (1.0, math.nan)), "the best of the box must be 2 finite numbers"),
+        (Box((0.0, math.inf), (1.0, 1.0)), "the worst of the box must be 2 finite numbers"),
+    ],
+)
+def test_a_box_that_is_none_of_the_axes_is_said(box: Box, sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        scored(replay(load_space("digits"), answer, "random", trials=1), answer, AXES, box)
+
+
+def test_no_number_of_trainings_reaches_what_is_no_number() -> None:
+    with pytest.raises(BadInput, match="the target must be a number, but is NaN"):
+        Curves(np.array([[0.1, 0.2]])).trainings_to(math.nan)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -108,6 +109,28 @@ def test_where_a_price_is_given_the_table_is_asked_for_what_is_trained_alone() -
     found = replay(SPACE, slow, "evolution", 10, price=price)
     assert asked == [architecture for architecture, _ in found]
     assert found == replay(SPACE, answer, "evolution", 10)
+
+
+def test_numbers_that_are_given_as_text_are_numbers() -> None:
+    given: Any = {"trials": "9", "seed": "3", "workers": "2", "objectives": "top1,macs"}
+    assert replay(SPACE, TABLE, "evolution", **given) == replay(SPACE, TABLE, "evolution", 9, 3, workers=2)
+
+
+@pytest.mark.parametrize(
+    ("space", "table", "sentence"),
+    [
+        ("digits", TABLE, "`space` must be a Space, such as load_space\\('digits'\\), but got 'digits'"),
+        (SPACE, list(TABLE.items()), "`table` must be a mapping or a function of architectures"),
+        (SPACE, {one.fingerprint: TABLE[one] for one in VALID}, "keys of a table must be architectures, but one is '"),
+        (SPACE, dict.fromkeys(VALID, 0.5), "with a Cost and a Measurement, but of [0-9a-f]+ it says 0.5"),
+        (SPACE, lambda one: None, "with a Cost and a Measurement, but of [0-9a-f]+ it says None"),
+        (SPACE, lambda one: TABLE[one][:1], "with a Cost and a Measurement"),
+        (SPACE, lambda one: TABLE[one][::-1], "with a Cost and a Measurement"),
+    ],
+)
+def test_what_is_no_table_is_a_sentence(space: Any, table: Any, sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        replay(space, table, "random", 5)
 
 
 def test_an_unknown_sampler_or_objective_is_a_sentence() -> None:
