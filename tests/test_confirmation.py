@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from search.cheap import SMALL, go, make_run, price
 
+from invnas.cli.tables import print_confirmation
 from invnas.commands import confirm_front, run_search
 from invnas.confirmation import Confirmation, confirmation
 from invnas.errors import BadInput
@@ -211,3 +212,17 @@ def test_a_search_that_is_not_done_is_not_confirmed(trained: Run, tmp_path: Path
     code, _, err = call("confirm", folder)
     assert code == 2
     assert f"the search of {folder} is not done (2 of 3 trials): its front may change" in err
+
+
+@pytest.mark.parametrize(
+    ("first", "sentence"),
+    [
+        (0.9, "the search saw them better by 0.1000 on average: who is chosen was also lucky"),
+        (0.7, "the search saw them worse by 0.1000 on average: who was chosen was not lucky"),
+    ],
+)
+def test_luck_is_said_where_there_was_some(
+    space: Space, first: float, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_confirmation(confirmed(space, (first, 0.8, 0.8)))
+    assert sentence in capsys.readouterr().out.splitlines()

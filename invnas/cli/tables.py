@@ -196,7 +196,10 @@ def print_confirmation(found: Confirmation) -> None:
         head = ("trial", "network", "MACs", f"{axis.label} at first", "with further seeds", "seeds")
         _print_repeated(found, "the references", head, lambda one: name_of(one.architecture), found.references)
     if found.optimism is not None:
-        print(f"the search saw them better by {axis.exact(found.optimism)} on average: who is chosen was also lucky")
+        luck = "better", "who is chosen was also lucky"
+        if found.optimism <= 0:
+            luck = "worse", "who was chosen was not lucky"
+        print(f"the search saw them {luck[0]} by {axis.exact(abs(found.optimism))} on average: {luck[1]}")
     if found.deviation is None:
         print("how much seeds differ is unknown: it takes two of one architecture, --seeds 2")
         return
