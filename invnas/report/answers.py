@@ -151,25 +151,29 @@ class Chance:
 
 
 def chance(
-    trials: Sequence[Trial], front: Sequence[Trial], learned: Objective, cost: Objective, images: int | None
+    trials: Sequence[Trial], front: Sequence[Trial], learned: Objective, costs: Sequence[Objective], images: int | None
 ) -> Chance | None:
-    """Return how much of a front is chance; None where the number is no share of images, or their number is unknown.
+    """Return how much of a front is chance.
 
     Args:
         trials: The complete trials of the search.
-        front: The front of what was measured, of one learned objective and this cost.
+        front: The front of what was measured.
         learned: What is compared.
-        cost: At equal values of this.
+        costs: At equal values of these: all that the front has.
         images: Validation images.
+
+    Returns:
+        None where the number is no share of images, their number is unknown, or nothing has a cost.
     """
-    if not learned.of_images or not images or not front:
+    if not learned.of_images or not images or not front or not costs:
         return None
     members = {trial.number for trial in front}
     off = [trial for trial in trials if trial.number not in members]
-    reached = sorted((trial.cost[cost.name], trial.values([learned])[0]) for trial in front)
+    reached = [(trial.values(costs), trial.values([learned])[0]) for trial in front]
     alike = 0
     for trial in off:
-        within = [value for spent, value in reached if spent <= trial.cost[cost.name]]
+        spent = trial.values(costs)
+        within = [value for theirs, value in reached if np.less_equal(theirs, spent).all()]
         low, high = wilson(trial.values([learned])[0], images)
         alike += not within or low <= max(within, key=lambda value: learned.sign * value) <= high
     return Chance(images, len(off), alike)

@@ -295,7 +295,8 @@ def collect(
     )
     learned, cost = made.headline
     ended = [trial for trial in search if trial.state == "complete"]
-    found = chance(ended, front(search, (learned, cost)), learned, cost, beyond.images)
+    costs = [axis for axis in objectives if axis.source != "learned"] if learned in objectives else []
+    found = chance(ended, observed, learned, costs, beyond.images)
     answered = comparisons(belief, [*ended, *(point.trial for point in made.references)], learned, cost)
     return replace(made, comparisons=answered, chance=found)
 

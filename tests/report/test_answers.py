@@ -7,9 +7,11 @@ import pytest
 from report.conftest import make_trials
 
 from invnas.belief import Belief, Estimate
-from invnas.measurement import Trial
+from invnas.experiment import Experiment
+from invnas.measurement import Cost, Trial
 from invnas.objective import MACS
 from invnas.report.answers import Chance, Comparison, chance, comparisons, sizes, wilson
+from invnas.report.collect import Beyond, collect
 from invnas.space import load_space
 from invnas.tasks.classification import LOSS, TOP1
 
@@ -90,15 +92,16 @@ def test_how_many_trials_cannot_be_told_from_the_front(trials: list[Trial]) -> N
     one, two, three, four = trials[:4]
     best, better = at(one, 100, 0.80), at(two, 300, 0.90)
     near, far = at(three, 200, 0.77), at(four, 400, 0.77)
-    found = chance([best, better, near, far], [best, better], TOP1, MACS, 287)
+    found = chance([best, better, near, far], [best, better], TOP1, [MACS], 287)
     assert found == Chance(287, 2, 1)
     said = found.sentence(TOP1)
     assert "1 of the 2 trials" in said
     assert said.endswith("1 can.")
     for unknown in (
-        chance([best], [best], LOSS, MACS, 287),
-        chance([best], [best], TOP1, MACS, None),
-        chance([], [], TOP1, MACS, 287),
+        chance([best], [best], LOSS, [MACS], 287),
+        chance([best], [best], TOP1, [MACS], None),
+        chance([], [], TOP1, [MACS], 287),
+        chance([best], [best], TOP1, [], 287),
     ):
         assert unknown is None
 
@@ -115,3 +118,37 @@ def test_sizes_of_the_splits() -> None:
         "trained on 1,151, validated on 287, tested on 359 images"
     )
     assert sizes({}, {"train": "whatever", "test": "1,000 from elsewhere"}) == "tested on 1,000 images"
+
+
+@pytest.mark.parametrize(
+    ("objectives", "told"),
+    [
+        (("top1", "macs", "parameters"), True),
+        (("top1", "loss", "macs"), True),
+        (("parameters", "macs"), False),
+        (("top1", "loss"), False),
+    ],
+)
+def test_what_is_off_the_front_is_off_the_front_of_all_objectives(
+    trials: list[Trial], objectives: tuple[str, ...], told: bool
+) -> None:
+    """It was that of the first two numbers: members of the front were counted as trials that are not on it."""
+    asked = Experiment(objectives=objectives)
+    trials = [replace(one, cost=Cost.counted(one.cost.macs, one.number * 7919 % 1009 + 1, 64)) for one in trials]
+    found = collect("one", asked, trials, {}, beyond=Beyond(images=100_000))
+    observed = {point.trial.number for point in found.observed_front}
+    off = [trial for trial in trials if trial.state == "complete" and trial.number not in observed]
+    if not told:
+        assert found.chance is None
+        return
+    costs = [axis for axis in asked.axes if axis.source != "learned"]
+    alike = 0
+    for trial in off:
+        within = [
+            other.values([TOP1])[0]
+            for other in trials
+            if other.number in observed and all(other.values([c]) <= trial.values([c]) for c in costs)
+        ]
+        low, high = wilson(trial.values([TOP1])[0], 100_000)
+        alike += not within or low <= max(within) <= high
+    assert found.chance == Chance(100_000, len(off), alike)
