@@ -10,6 +10,7 @@ decisions into values.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
@@ -25,6 +26,8 @@ LABEL = 24
 
 #: Copies that a Repeat makes at most.
 COPIES = 10_000
+#: Types of values that are equal where their hashes are, and nothing else can become.
+_PLAIN = (int, float, str, bool, type(None))
 
 
 class Choice:
@@ -49,12 +52,20 @@ class Choice:
 
     def _refuse_overlap(self) -> None:
         # Two ways to decide the same value would be two names for one network.
+        seen: dict[Any, int] = {}  # plain values: of thousands, not every pair is looked at
+        others: list[int] = []
         for i, option in enumerate(self.options):
-            for j, other in enumerate(self.options[:i]):
-                if can_be_equal(option, other):
+            plain = type(option) in _PLAIN
+            alike = [seen[option]] if plain and option in seen else []
+            for j in sorted((*alike, *(others if plain else range(i)))):
+                if can_be_equal(option, self.options[j]):
                     raise BadInput(
                         f"options {j} and {i} of {shown(self, 200)} can both become the same value: drop one"
                     )
+            if plain:
+                seen[option] = i
+            else:
+                others.append(i)
 
     @cached_property
     def size(self) -> int:
@@ -126,7 +137,8 @@ class Copies:
 
 def _labels(options: tuple[Any, ...]) -> tuple[str, ...]:
     names = [_label(option, f"option{i}") for i, option in enumerate(options)]
-    return tuple(name if names.count(name) == 1 else f"{name}#{i}" for i, name in enumerate(names))
+    times = Counter(names)
+    return tuple(name if times[name] == 1 else f"{name}#{i}" for i, name in enumerate(names))
 
 
 def _label(option: Any, place: str) -> str:

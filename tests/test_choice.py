@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, reject
 from hypothesis import strategies as st
 
-from invnas import Choice, Repeat
+from invnas import Choice, Repeat, choice
 from invnas.choice import Decisions, can_be_equal, count, decisions_to, every_choice
 from invnas.errors import BadInput
 from invnas.resolver import Resolver, enumerate_decisions
@@ -159,11 +159,22 @@ def test_the_size_is_exact_beyond_any_float() -> None:
         (("a", Repeat(1, 2), (1, 1)), "options 1 and 2"),
         ((Repeat(1, Choice(0, 2)), []), "options 0 and 1"),
         ((Repeat(Choice(1, 2), 2, shared=True), (2, 2)), "options 0 and 1"),
+        ((3, Box(1), Choice(4, 5), 6, 5, 3), "options 2 and 4"),
+        ((*range(5000), 17), "options 17 and 5000"),
     ],
 )
 def test_options_that_can_become_the_same_value_are_refused(options: tuple[Any, ...], places: str) -> None:
     with pytest.raises(BadInput, match=f"{places} of Choice.* can both become the same value: drop one"):
         Choice(*options)
+
+
+def test_thousands_of_plain_options_are_taken_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every pair was looked at: half a minute for 3,000."""
+    asked = []
+    monkeypatch.setattr(choice, "can_be_equal", lambda a, b: asked.append((a, b)))
+    many = Choice(*range(3000), Box(1), *map(str, range(2000)))
+    assert len(many.labels) == len(set(many.labels)) == 5001
+    assert len(asked) == 5000, "the one that is not plain, with each of the others"
 
 
 @pytest.mark.parametrize(
