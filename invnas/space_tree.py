@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass, make_dataclass
 from typing import Any
@@ -41,6 +42,8 @@ def check_leaves(node: Any, path: str) -> None:
         )
     if isinstance(node, int) and abs(node) >= 2**63:
         raise BadInput(f"whole numbers of a space lie below 2**63, but `{path}` has {node.bit_length():,} bits")
+    if isinstance(node, float) and math.isnan(node):  # not even equal to itself, so it is not found again in a record
+        raise BadInput(f"numbers of a space must not be NaN, but `{path}` is: None may say that there is none")
 
 
 def check_types(found: set[type]) -> None:

@@ -224,6 +224,7 @@ def test_bad_image_shape(refused: Refused, shape: str) -> None:
         ("space = 10**5000", "but got an int too long to be written"),
         (NET.format(spatial="Choice(Involution(3), Convolution(10**5000))"), "lie below 2**63"),
         (NET.format(spatial="Choice(10**5000, 3, 10**5000)"), "of a Choice too long to be written can both become"),
+        (NET.format(spatial="Choice(Involution(3), Convolution(float('nan')))"), "numbers of a space must not be NaN"),
         (NET.format(spatial="Choice()"), "{}: "),
         (NET.format(spatial="Choice(Convolutoin(3))"), "{} raised NameError: name 'Convolutoin' is not defined"),
         (NET.format(spatial="Convolution(kernel=3)"), "{} raised TypeError"),
