@@ -74,6 +74,12 @@ class KnownCostSampler(BaseSampler):
         levels: int = 24,
         start: int = 12,
     ) -> None:
+        if not isinstance(search_space, Mapping):
+            raise BadInput(f"`search_space` must map names to distributions, but got {shown(search_space)}")
+        if not callable(cost):
+            raise BadInput(f"`cost` must be a function of the parameters by name, but got {shown(cost)}")
+        if not isinstance(log_cost, bool):
+            raise BadInput(f"`log_cost` must be True or False, but got {shown(log_cost)}")
         given: dict[str, Any] = {"search_space": dict(search_space), "cost": cost, "seed": seed, "max_cost": max_cost}
         self._given = given | {"log_cost": log_cost, "levels": levels, "start": start}
         check_whole("seed", seed := whole(seed, "seed"), 0, 2**32 - 1)

@@ -264,6 +264,10 @@ def test_trials_of_other_categories_are_left_out() -> None:
     [
         ({"search_space": {}}, "at least one parameter"),
         ({"search_space": {"x": {}}}, "`x` has a dict"),
+        ({"search_space": ["depth"]}, r"`search_space` must map names to distributions, but got \['depth'\]"),
+        ({"search_space": None}, "`search_space` must map names to distributions, but got None"),
+        ({"cost": 3}, "`cost` must be a function of the parameters by name, but got 3"),
+        ({"log_cost": "no"}, "`log_cost` must be True or False, but got 'no'"),
         ({"start": 1}, "at least 4"),
         ({"levels": 0}, "`levels` must be a whole number of at least 1"),
         ({"seed": None}, "`seed` must be a whole number"),
