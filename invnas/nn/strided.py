@@ -39,7 +39,7 @@ def plain(network: nn.Module) -> None:
     """Undo `subsample`, for what is not trained any more."""
     for layer in network.modules():
         if type(layer) is SubsampledConv2d:
-            layer.__class__ = nn.Conv2d
+            layer.__class__ = nn.Conv2d  # type: ignore[assignment]
 
 
 def _overrun(layer: nn.Conv2d) -> bool:
