@@ -32,6 +32,9 @@ KEYS = ("hypervolume", "believed", "linear")
 #: Grounds with a picture in the docs.
 PICTURED = ("nasbench201-cifar10", "hybrid_cifar-fitted", "hybrid_cifar-pairs")
 
+#: Who is compared as well where it takes part, in a column of its own.
+TOLD = "known-cost-told"
+
 Found = Mapping[str, Curves]
 
 
@@ -70,15 +73,22 @@ def written(ground: str, tables: Mapping[str, Mapping[str, Any]], seconds: Mappi
     table = tables["hypervolume"]
     shown = [n for n in SHOWN if any(str(n) in row["hypervolume"] for row in table.values())]
     seeds = sorted({row["seeds"] for row in table.values()})
+    columns = {
+        "times fewer": "hypervolume",
+        "the same by belief": "believed",
+        "told": "told",
+        "told, by belief": "told_believed",
+    }
+    columns = {title: key for title, key in columns.items() if key in tables}
     lines = [
         f"**{TITLES[ground]}** ({' or '.join(map(str, seeds))} seeds)",
         "",
-        f"| | {' | '.join(map(str, shown))} | times fewer | the same by belief | ms |",
-        "|---" * (len(shown) + 4) + "|",
+        f"| | {' | '.join([*map(str, shown), *columns, 'ms'])} |",
+        "|---" * (len(shown) + len(columns) + 2) + "|",
     ]
     for name, row in table.items():
         values = [f"{row['hypervolume'][str(n)]:.3f}" if str(n) in row["hypervolume"] else "" for n in shown]
-        ratios = [_ratio(tables[key][name].get("times_fewer")) for key in ("hypervolume", "believed")]
+        ratios = [_ratio(tables[key][name].get("times_fewer")) for key in columns.values()]
         lines.append(
             "| " + " | ".join([CONTESTANTS[name].title, *values, *ratios, f"{1000 * seconds[name]:.0f}"]) + " |"
         )
@@ -129,6 +139,9 @@ def main() -> None:
             for name in found
         }
         tables = {key: compared(curves[key][ground], asked.ours) for key in KEYS}
+        if TOLD in found and asked.ours != TOLD:
+            tables["told"] = compared(found, TOLD)
+            tables["told_believed"] = compared(curves["believed"][ground], TOLD)
         result[ground] = {**tables, "seconds_a_suggestion": {n: round(s, 4) for n, s in seconds.items()}}
         print(written(ground, tables, seconds))
         if ground in PICTURED:

@@ -41,6 +41,36 @@ def test_a_cell_costs_what_the_pricer_counts_on_its_network(images: str) -> None
         assert (counted.macs, counted.parameters) == (computed.macs, computed.parameters)
 
 
+def test_a_cell_is_told_by_what_lies_on_its_uncut_ways() -> None:
+    def told(*operations: str) -> dict[str, float]:
+        return {name: number - 1 for name, number in nasbench201.ways(cell(*operations)).items()}
+
+    assert set(told(*["none"] * 6).values()) == {0}
+    every = {"ways": 4, "depth": 3, "depth_3x3": 3, "convolutions": 8, "shortcut": 0, "most_averages": 0, "averages": 0}
+    assert told(*["nor_conv_3x3"] * 6) == every
+    # 1<-0 and 3<-1 are a way, 3<-0 is another; 2<-1 leads to a node that nothing leaves.
+    one = told("nor_conv_1x1", "none", "nor_conv_3x3", "skip_connect", "avg_pool_3x3", "none")
+    assert one == {
+        **every,
+        "ways": 2,
+        "depth": 1,
+        "depth_3x3": 0,
+        "convolutions": 1,
+        "shortcut": 1,
+        "most_averages": 1,
+        "averages": 1,
+    }
+
+
+def test_only_who_searches_a_space_with_traits_is_told(tmp_path: Path) -> None:
+    told = {
+        ground for ground, who, _ in proof.jobs(list(GROUNDS), list(CONTESTANTS), 1, set()) if CONTESTANTS[who].told
+    }
+    assert told == {name for name in GROUNDS if name.startswith("nasbench201")}
+    assert nasbench201.told().traits is nasbench201.ways
+    assert nasbench201.told().network == nasbench201.space().network
+
+
 def test_every_ground_has_a_title_and_what_is_done_is_not_done_again(tmp_path: Path) -> None:
     assert GROUNDS.keys() == TITLES.keys()
     every = proof.jobs(list(GROUNDS), list(CONTESTANTS), 20, set())
