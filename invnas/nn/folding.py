@@ -58,13 +58,13 @@ def fold(network: nn.Module) -> nn.Module:
       (2): Identity()
     )
     """
-    try:
-        folded = copy.deepcopy(network)
-    except Exception as error:  # a user's own module may hold what cannot be copied
-        raise InvnasError(f"the network cannot be copied to be folded: {type(error).__name__}: {error}") from error
-    folded = folded.eval().requires_grad_(False)
-    plain(folded)
-    with torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad():  # torch counts no changes of what is made in inference mode
+        try:
+            folded = copy.deepcopy(network)
+        except Exception as error:  # a user's own module may hold what cannot be copied
+            raise InvnasError(f"the network cannot be copied to be folded: {type(error).__name__}: {error}") from error
+        folded = folded.eval().requires_grad_(False)
+        plain(folded)
         for module in list(folded.modules()):
             if type(module).forward is nn.Sequential.forward and "forward" not in vars(module):
                 _fold_sequence(module)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -29,6 +29,14 @@ ACTIVATIONS: dict[type[nn.Module], tuple[str, tuple[float, ...], Callable[..., T
 _X86 = platform.machine() in ("x86_64", "AMD64")
 
 
+class _LaidOut(NamedTuple):
+    """Weights in another layout, and the weights themselves: what is held here is at an address of nobody else's."""
+
+    values: Tensor
+    weight: Tensor
+    of: tuple[torch.Size | None, int, int]  # size of the map, address and version of the weights
+
+
 class FusedConv2d(nn.Conv2d):
     """A convolution, plus a map where one is given, then an activation, without gradients.
 
@@ -45,8 +53,8 @@ class FusedConv2d(nn.Conv2d):
         self.__dict__.update({name: value for name, value in vars(layer).items() if name not in vars(self)})
         self._parameters.update(layer._parameters)
         self.training, self.activation = layer.training, activation
-        self._packed: tuple[Any, Tensor] | None = None
-        self._matrix: tuple[Any, Tensor] | None = None
+        self._packed: _LaidOut | None = None
+        self._matrix: _LaidOut | None = None
 
     def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
         """Return activation(convolution of x + added)."""
@@ -71,21 +79,24 @@ class FusedConv2d(nn.Conv2d):
 
     def _laid_out(self, x: Tensor) -> Tensor:
         """Return the weights as oneDNN wants them for maps of this size."""
-        weight = self.weight
-        key = (x.shape, weight.data_ptr(), None if weight.is_inference() else weight._version)
-        if self._packed is None or self._packed[0] != key:
+        weight, packed = self.weight, self._packed
+        if weight.is_inference():
+            return weight  # nobody counts what is written to it: oneDNN lays it out at each call
+        if packed is None or packed.of != (x.shape, weight.data_ptr(), weight._version):
             numbers = (self.padding, self.stride, self.dilation, self.groups)
-            self._packed = key, torch.ops.mkldnn._reorder_convolution_weight(weight.detach(), *numbers, list(x.shape))
-        return self._packed[1]
+            values = torch.ops.mkldnn._reorder_convolution_weight(weight.detach(), *numbers, list(x.shape))
+            self._packed = packed = _laid_out(weight, x.shape, values)
+        return packed.values
 
     def matrix(self) -> tuple[Tensor, Tensor]:
         """Return the weights of a 1 x 1 convolution as (C, C'), laid out once, and the bias."""
         assert self.bias is not None
-        weight = self.weight
-        key = (weight.data_ptr(), None if weight.is_inference() else weight._version)
-        if self._matrix is None or self._matrix[0] != key:
-            self._matrix = key, weight.detach().flatten(1).t().contiguous()
-        return self._matrix[1], self.bias
+        weight, matrix = self.weight, self._matrix
+        if weight.is_inference():
+            return _transposed(weight), self.bias
+        if matrix is None or matrix.of != (None, weight.data_ptr(), weight._version):
+            self._matrix = matrix = _laid_out(weight, None, _transposed(weight))
+        return matrix.values, self.bias
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_packed": None, "_matrix": None}  # neither copied nor saved
@@ -94,6 +105,14 @@ class FusedConv2d(nn.Conv2d):
         """Return the numbers of the layer."""
         after = f", activation={self.activation.__name__}" if self.activation else ""
         return super().extra_repr() + after
+
+
+def _laid_out(weight: Tensor, size: torch.Size | None, values: Tensor) -> _LaidOut:
+    return _LaidOut(values, weight.detach(), (size, weight.data_ptr(), weight._version))
+
+
+def _transposed(weight: Tensor) -> Tensor:
+    return weight.detach().flatten(1).t().contiguous()
 
 
 def at_once(x: Tensor, weight: Tensor, dtypes: tuple[torch.dtype, ...] = (torch.float32,)) -> bool:

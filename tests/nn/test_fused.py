@@ -68,10 +68,10 @@ def test_the_values_are_those_of_three_steps(
 def test_one_call_where_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = calls(monkeypatch)
     one = FusedConv2d(nn.Conv2d(4, 6, 1).requires_grad_(False), nn.ReLU)
-    x = torch.randn(2, 4, 5, 5)
+    x = torch.randn(2, 4, 5, 5).contiguous(memory_format=last)
     one(x)
     with torch.inference_mode():
-        one(torch.randn(2, 4, 5, 5))
+        one(x + 1)
     assert len(seen) == 2
 
 
@@ -79,7 +79,7 @@ def test_one_call_where_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_plain_operators_for_who_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = calls(monkeypatch)
     layer = nn.Conv2d(4, 6, 1).requires_grad_(False)
-    one, x = FusedConv2d(layer, nn.ReLU), torch.randn(2, 4, 5, 5)
+    one, x = FusedConv2d(layer, nn.ReLU), torch.randn(2, 4, 5, 5).contiguous(memory_format=last)
     with FlopCounterMode(display=False) as counter:
         one(x)
     assert counter.get_total_flops() == 2 * 2 * 4 * 6 * 25
@@ -110,7 +110,7 @@ def layer() -> FusedConv2d:
     return FusedConv2d(nn.Conv2d(16, 16, 1).requires_grad_(False))
 
 
-X = torch.randn(1, 16, 6, 6, generator=torch.Generator().manual_seed(0))
+X = torch.randn(1, 16, 6, 6, generator=torch.Generator().manual_seed(0)).contiguous(memory_format=last)
 
 
 def test_weights_that_change_are_laid_out_again(layer: FusedConv2d) -> None:
@@ -121,6 +121,27 @@ def test_weights_that_change_are_laid_out_again(layer: FusedConv2d) -> None:
     torch.testing.assert_close(layer(X), 2 * before)
     layer.load_state_dict({name: value / 2 for name, value in layer.state_dict().items()})
     torch.testing.assert_close(layer(X), before)
+
+
+def test_weights_at_the_address_of_earlier_ones_are_laid_out_anew(layer: FusedConv2d) -> None:
+    for _ in range(6):  # the second of two takes the memory that the weights before them left
+        layer.weight = nn.Parameter(torch.randn(16, 16, 1, 1), requires_grad=False)
+        layer.weight = nn.Parameter(torch.randn(16, 16, 1, 1), requires_grad=False)
+        torch.testing.assert_close(layer(X), F.conv2d(X, layer.weight, layer.bias), rtol=1e-4, atol=1e-5)
+        assert torch.equal(layer.matrix()[0], layer.weight[:, :, 0, 0].t())
+
+
+def test_weights_that_change_in_inference_mode_are_laid_out_anew() -> None:
+    plain = nn.Sequential(nn.Conv2d(16, 16, 1), nn.BatchNorm2d(16)).eval()
+    with torch.inference_mode():
+        folded = fold(plain)
+        copied = copy.deepcopy(folded)  # made in inference mode: torch does not count what is written to it
+        for made in (folded, copied):
+            before, matrix = made(X), made[0].matrix()[0].clone()
+            for parameter in made.parameters():
+                parameter.mul_(2)
+            torch.testing.assert_close(made(X), 2 * before)
+            torch.testing.assert_close(made[0].matrix()[0], 2 * matrix)
 
 
 def test_what_is_laid_out_is_neither_copied_nor_saved(layer: FusedConv2d) -> None:
