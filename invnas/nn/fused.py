@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.autograd import forward_ad
 from torch.nn import functional as F
 from torch.nn.modules.module import _has_any_global_hook
 
@@ -127,6 +128,8 @@ def at_once(x: Tensor, weight: Tensor, dtypes: tuple[torch.dtype, ...] = (torch.
         and x.dim() == 4
         and x.numel() > 0
         and not torch._C._len_torch_dispatch_stack()
+        and torch._C._functorch.peek_interpreter_stack() is None  # torch.func: vmap, jvp
+        and forward_ad._current_level < 0  # tangents pass through plain operators alone
         and not _has_any_global_hook()
         and not torch.is_autocast_enabled("cpu")
         and not (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))

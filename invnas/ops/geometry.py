@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch.autograd.forward_ad import unpack_dual
 
 from invnas.errors import BadInput, shown
 
@@ -108,3 +109,6 @@ def _check_kind(first: torch.Tensor, second: torch.Tensor, name: str, of: str = 
         raise BadInput(f"`{of}` and `{name}` must share one floating dtype, but got {first.dtype} and {second.dtype}")
     if first.device != second.device:
         raise BadInput(f"`{name}` must be on the device of `{of}`, but got {second.device} and {first.device}")
+    if not torch.compiler.is_compiling() and any(unpack_dual(tensor).tangent is not None for tensor in (first, second)):
+        # torch would lose the tangents of a registered operator without a word.
+        raise BadInput("involution has no forward-mode derivatives (jvp, dual numbers): take them in reverse mode")

@@ -9,6 +9,7 @@ import warnings
 import pytest
 import torch
 from torch import nn
+from torch.autograd import forward_ad
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -142,6 +143,20 @@ def test_weights_that_change_in_inference_mode_are_laid_out_anew() -> None:
                 parameter.mul_(2)
             torch.testing.assert_close(made(X), 2 * before)
             torch.testing.assert_close(made[0].matrix()[0], 2 * matrix)
+
+
+def test_tangents_and_batches_of_torch_func_pass(layer: FusedConv2d, monkeypatch: pytest.MonkeyPatch) -> None:
+    tangent = torch.randn_like(X)
+    wanted = F.conv2d(tangent, layer.weight)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, at the first jvp of a process
+        torch.testing.assert_close(torch.func.jvp(layer, (X,), (tangent,))[1], wanted)
+    with torch.no_grad(), forward_ad.dual_level():
+        found = forward_ad.unpack_dual(layer(forward_ad.make_dual(X, tangent))).tangent
+    torch.testing.assert_close(found, wanted)
+    seen = calls(monkeypatch)
+    torch.testing.assert_close(torch.func.vmap(layer)(X[None]), F.conv2d(X, layer.weight, layer.bias)[None])
+    assert seen == []  # oneDNN's call would be made for each of a batch
 
 
 def test_what_is_laid_out_is_neither_copied_nor_saved(layer: FusedConv2d) -> None:

@@ -10,10 +10,11 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch.autograd import gradcheck, gradgradcheck
+from torch.autograd.forward_ad import dual_level, make_dual
 from torch.utils.flop_counter import FlopCounterMode
 
 from invnas.errors import BadInput
-from invnas.ops import involution2d, reference, shift
+from invnas.ops import involution2d, reference, shift, window_products
 from invnas.ops.geometry import Window
 
 Tensor = torch.Tensor
@@ -261,6 +262,17 @@ def test_autocast_leaves_float64_alone_and_refuses_it_beside_another_dtype() -> 
     x, w, _ = SMALL[0].tensors()
     with torch.autocast("cpu", torch.bfloat16), pytest.raises(BadInput, match="share one"):
         involution2d(x, w.float(), *SMALL[0].numbers)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # torch's own, at the first jvp
+def test_tangents_are_refused_and_not_lost() -> None:
+    x, w = torch.randn(1, 4, 5, 5), torch.randn(1, 2, 9, 5, 5)
+    with pytest.raises(BadInput, match="forward-mode"):
+        torch.func.jvp(lambda x: involution2d(x, w, 3, padding=1), (x,), (x,))
+    with torch.no_grad(), dual_level(), pytest.raises(BadInput, match="forward-mode"):
+        involution2d(x, make_dual(w, w), 3, padding=1)
+    with torch.no_grad(), dual_level(), pytest.raises(BadInput, match="forward-mode"):
+        window_products(make_dual(x, x), x, 2, 3, padding=1)
 
 
 def test_the_operator_compiles_as_one_graph() -> None:
