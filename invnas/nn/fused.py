@@ -59,11 +59,14 @@ class FusedConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
         """Return activation(convolution of x + added)."""
-        if at_once(x, self.weight) and _onednn() and self.padding_mode == "zeros" and not isinstance(self.padding, str):
+        if at_once(x, self.weight) and self._in_one_call() and (_channels_last(x) or _channels_last(self.weight)):
             return self._in_onednn(x, added)
         y = super().forward(x)
         y = y if added is None else y + added
         return y if self.activation is None else ACTIVATIONS[self.activation][2](y, inplace=True)
+
+    def _in_one_call(self) -> bool:
+        return _onednn() and self.padding_mode == "zeros" and not isinstance(self.padding, str)
 
     def _in_onednn(self, x: Tensor, added: Tensor | None) -> Tensor:
         ops, numbers = torch.ops.mkldnn, (self.padding, self.stride, self.dilation, self.groups)
@@ -134,6 +137,16 @@ def at_once(x: Tensor, weight: Tensor, dtypes: tuple[torch.dtype, ...] = (torch.
         and not torch.is_autocast_enabled("cpu")
         and not (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))
     )
+
+
+def _channels_last(tensor: Tensor) -> bool:
+    """Whether torch sees a tensor of four sides as channels_last, and answers so: by its strides.
+
+    oneDNN answers in channels_last whatever it is given, and who then writes `x.view(len(x), -1)` is refused.
+    """
+    batch, channel, _, column = tensor.stride()
+    one_pixel = tensor.shape[2] * tensor.shape[3] == 1
+    return 0 < channel < batch and (channel < column if one_pixel else channel <= column)
 
 
 def _onednn() -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import itertools
 import warnings
 
 import pytest
@@ -157,6 +158,17 @@ def test_tangents_and_batches_of_torch_func_pass(layer: FusedConv2d, monkeypatch
     seen = calls(monkeypatch)
     torch.testing.assert_close(torch.func.vmap(layer)(X[None]), F.conv2d(X, layer.weight, layer.bias)[None])
     assert seen == []  # oneDNN's call would be made for each of a batch
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("side", [1, 4])
+@pytest.mark.parametrize("kernel_size", [1, 3])
+def test_it_answers_in_the_memory_format_of_torch(channels: int, side: int, kernel_size: int) -> None:
+    formats = (last, torch.contiguous_format)
+    for of_weights, of_images in itertools.product(formats, formats):
+        plain = nn.Conv2d(channels, 6, kernel_size, padding=2).to(memory_format=of_weights).requires_grad_(False)
+        x = torch.randn(2, channels, side, side).to(memory_format=of_images)
+        assert FusedConv2d(plain)(x).stride() == plain(x).stride()
 
 
 def test_what_is_laid_out_is_neither_copied_nor_saved(layer: FusedConv2d) -> None:
