@@ -160,7 +160,11 @@ def opened(pictures: Pictures, index: int, load: bool = True) -> Image.Image:
             if isinstance(encoded, Image.Image):
                 encoded.load()
                 return _upright(encoded)
-            with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as file:
+            # A path would be mapped into memory: Pillow 13 so scrambles a plain TIFF that lies on its side.
+            with (
+                io.BytesIO(encoded) if isinstance(encoded, bytes) else open(encoded, "rb") as read,
+                Image.open(read) as file,
+            ):
                 if not load:
                     return file
                 file.load()

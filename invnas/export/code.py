@@ -15,11 +15,11 @@ from invnas.preprocessing import Preprocessing
 
 _PICTURE = "from PIL import Image, ImageOps"
 
-#: What is done to a file of an image, by numpy and Pillow.
+#: What is done to a file of an image, by numpy and Pillow; it is opened first, as in invnas.data.pictures.
 _PREPARE = """\
 def classify(path):
-    with Image.open(path) as file:
-        image = ImageOps.exif_transpose(file).convert("{mode}")
+    with open(path, "rb") as file:
+        image = ImageOps.exif_transpose(Image.open(file)).convert("{mode}")
     {box}
     left, top = (image.width - width) / 2, (image.height - height) / 2
     image = image.resize({size}, Image.Resampling.BILINEAR, (left, top, left + width, top + height))
@@ -71,8 +71,8 @@ import numpy, onnxruntime
 {_PICTURE}
 session = onnxruntime.InferenceSession("model_with_preprocessing.onnx")
 def {name}(path):
-    with Image.open(path) as file:
-        image = numpy.asarray(ImageOps.exif_transpose(file).convert("{{mode}}")){{axis}}
+    with open(path, "rb") as file:
+        image = numpy.asarray(ImageOps.exif_transpose(Image.open(file)).convert("{{mode}}")){{axis}}
 """
 
 

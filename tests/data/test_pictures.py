@@ -13,7 +13,7 @@ from PIL import Image
 
 from invnas.data.decoding import decode_all
 from invnas.data.folder import ImageFolder
-from invnas.data.pictures import FilePictures, RowPictures, decode, span_of, to_array
+from invnas.data.pictures import FilePictures, RowPictures, decode, span_of, to_array, upright_size
 from invnas.errors import BadInput
 
 RAMP = np.linspace(0, 1, 256)[None].repeat(4, 0)  # 4 x 256, black to white
@@ -110,14 +110,18 @@ TURNED = {
 
 @pytest.mark.parametrize("orientation", TURNED)
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
-def test_photos_stand_upright(orientation: int, kind: str) -> None:
+def test_photos_stand_upright(orientation: int, kind: str, tmp_path: Path) -> None:
     upright = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
     exif = Image.Exif()
     exif[0x0112] = orientation
     image = Image.fromarray(np.ascontiguousarray(TURNED[orientation](upright)))
     options = {"lossless": True} if kind == "WEBP" else {}
     data = encoded(image, kind, exif=exif, **options)
-    assert (to_array(decode(one(data), 0, 1), 1)[:, :, 0] == upright).all()
+    file = tmp_path / "photo"
+    file.write_bytes(data)
+    for read in (one(data), FilePictures([str(file)])):
+        assert (to_array(decode(read, 0, 1), 1)[:, :, 0] == upright).all()
+        assert upright_size(read, 0) == (4, 3)
 
 
 def test_broken_notes_of_a_camera_do_not_hide_the_pixels() -> None:
