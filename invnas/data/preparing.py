@@ -16,8 +16,8 @@ from invnas.data.pictures import Pictures, Span, decode, stacked, to_array
 from invnas.errors import BadInput
 from invnas.preprocessing import Preprocessing
 
-#: Numbers of an array with which Pillow goes on, by the kind of its type.
-_DEEP = {"u": np.float32, "i": np.int32, "f": np.float32}
+#: Numbers of an array with which Pillow goes on, by the kind of its type and its bytes; others go on as float32.
+_DEEP = {("u", 2): np.uint16, ("i", 1): np.int32, ("i", 2): np.int32, ("i", 4): np.int32}
 
 
 def scaled(image: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float]) -> Image.Image:
@@ -110,10 +110,10 @@ class GivenPictures:
         flat = array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array
         if flat.size and flat.dtype == np.uint8 and (flat.ndim == 2 or (flat.ndim == 3 and flat.shape[2] in (3, 4))):
             return Image.fromarray(np.ascontiguousarray(flat))
-        if flat.size and flat.ndim == 2 and flat.dtype == np.uint16:
-            return Image.fromarray(np.ascontiguousarray(flat))
-        if flat.size and flat.ndim == 2 and flat.dtype.kind in _DEEP:
-            return Image.fromarray(np.ascontiguousarray(flat, _DEEP[flat.dtype.kind]))
+        if flat.size and flat.ndim == 2 and flat.dtype.kind in "uif":
+            # Whatever the order of its bytes, and never to a type that is too small: numbers would come out as others.
+            kind = _DEEP.get((flat.dtype.kind, flat.dtype.itemsize), np.float32)
+            return Image.fromarray(np.ascontiguousarray(flat, kind))
         raise BadInput(
             f"{self.place(index)} must be (height, width) or (height, width, channels) with 1, 3 or 4 channels of "
             f"uint8, but is {array.dtype} of shape {array.shape}"

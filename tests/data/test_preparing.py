@@ -91,6 +91,16 @@ def test_arrays_are_taken_as_the_images_they_are() -> None:
     assert torch.allclose(seen([pixels[:, :, 0].astype(np.uint16) * 257], how), seen([pixels[:, :, 0]], how), atol=5e-3)
 
 
+@pytest.mark.parametrize("kind", [">u2", "<u2", ">i4", "i8", "u8", ">f4", "f8"])
+def test_the_order_and_number_of_the_bytes_of_an_array_change_nothing(kind: str) -> None:
+    tones = np.arange(64).reshape(8, 8) * 1000
+    how = Preprocessing(size=(8, 8), channels=1, crop=1.0, mean=(0.0,), std=(1.0,), span=(0.0, 65535.0))
+    assert torch.allclose(seen([tones.astype(kind)], how), seen([tones.astype(np.uint16)], how), atol=1e-6)
+    if kind == "i8":  # more than 32 bits hold
+        wide = Preprocessing(size=(8, 8), channels=1, crop=1.0, mean=(0.0,), std=(1.0,), span=(0.0, 65535.0 * 2**40))
+        assert torch.allclose(seen([tones * 2**40], wide), seen([tones], how), atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("image", "said"),
     [
