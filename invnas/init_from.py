@@ -14,7 +14,7 @@ from typing import Any
 from invnas.architecture import Architecture
 from invnas.errors import BadInput, InvalidArchitecture
 from invnas.experiment import Experiment
-from invnas.export.description import FILE, read
+from invnas.export.description import FILE, read, refuse_own_task
 from invnas.export.load import architecture_of, weights_of
 from invnas.facts import DataFacts
 from invnas.inert import inert_types
@@ -115,7 +115,7 @@ def _read(experiment: Experiment) -> Pretrained:
     if run:
         return _of_run(path, pick or "best", experiment.task)
     if export:
-        return _of_export(path)
+        return _of_export(path, experiment.task)
     if path.is_file():
         return _of_file(path, experiment.init_names)
     if path.is_dir():
@@ -142,8 +142,10 @@ def _of_run(path: Path, pick: str, task: str) -> Pretrained:
     return Pretrained(f"{path}:trial={trial.number}", tensors_in(weights, "init_from"), keys)
 
 
-def _of_export(path: Path) -> Pretrained:
+def _of_export(path: Path, task: str) -> Pretrained:
     description = read(path)
+    if description.task != task:  # that of the experiment is the user's own word
+        refuse_own_task(path, description, "`init_from` takes exports of it only where the experiment has that task")
     architecture: Architecture = architecture_of(description, path, inert_types(description.architecture))
     tensors = tensors_in(weights_of(path, description), "init_from")
     return Pretrained(str(path), tensors, keys_of(architecture, description.facts, description.task))

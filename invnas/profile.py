@@ -11,7 +11,7 @@ from invnas import zoo
 from invnas.architecture import Architecture
 from invnas.cost import segments
 from invnas.errors import BadInput, nearest
-from invnas.export.description import read
+from invnas.export.description import read, refuse_own_task
 from invnas.files import read_json
 from invnas.head import Head
 from invnas.latency.settings import Latency
@@ -87,7 +87,7 @@ def profile(
     Raises:
         BadInput: If there is no such network, it cannot be built for this image, or no latency can be measured there.
     """
-    architecture, own_shape, own_head = _find(network, load_space(space).types if space is not None else None)
+    architecture, own_shape, own_head = _find(network, load_space(space).types if space is not None else None, head)
     shape, head = input_shape or own_shape, own_head if head is None else head
     found = segments(architecture, shape, head, convention)
     if latency is None:
@@ -97,8 +97,10 @@ def profile(
         return Profile(found, stopwatch(architecture), latency, stopwatch.version)
 
 
-def _find(network: str, types: Mapping[str, type] | None) -> tuple[Architecture, tuple[int, int, int], Head | int]:
-    """Return an architecture, and the image and head it is for."""
+def _find(
+    network: str, types: Mapping[str, type] | None, head: Head | int | None
+) -> tuple[Architecture, tuple[int, int, int], Head | int]:
+    """Return an architecture, and the image and head it is for; the head that is given, where one is."""
     path = Path(network)
     facts: tuple[tuple[int, int, int], Head | int]
     if network in zoo.NAMES:  # before a file or folder of that name, which can be given as ./rednet50
@@ -106,7 +108,9 @@ def _find(network: str, types: Mapping[str, type] | None) -> tuple[Architecture,
     if path.is_dir():
         description = read(path)
         plain: Any = description.architecture
-        facts = description.input_shape, description.head
+        if head is None:
+            refuse_own_task(path, description, "name the task that you trust by --task, with --classes")
+        facts = description.input_shape, description.head if head is None else head
     elif path.is_file():
         plain, facts = _architecture_in(path), _IMAGENET
     elif path.suffix or len(path.parts) > 1:

@@ -39,7 +39,8 @@ def predict(
             with boxes drawn, from a score of 0.3 on.
         preprocessing: JSON file that says what is done to an image, where the export does not know it.
         space: Name or Python file of the space that defines your own types, when the network has any.
-        trust: Execute the space.py of the export, which defines such types: it is code of whoever made the export.
+        trust: Execute the space.py of the export, which defines such types, and a task of its own: code of whoever
+            made the export.
         json: Print the result as JSON.
     """
     if top is not None and top < 1:
@@ -147,7 +148,8 @@ def evaluate(
         out: Folder for the picture of what was taken for what (confusion.png and confusion.svg).
         preprocessing: JSON file that says what is done to an image, where the export does not know it.
         space: Name or Python file of the space that defines your own types, when the network has any.
-        trust: Execute the space.py of the export, which defines such types: it is code of whoever made the export.
+        trust: Execute the space.py of the export, which defines such types, and a task of its own: code of whoever
+            made the export.
         json: Print the result as JSON.
     """
     where = _source(data, init_args)

@@ -15,7 +15,7 @@ from invnas.facts import DataFacts
 from invnas.files import read_json
 from invnas.head import Head
 from invnas.rules import CLASSES, LARGEST, image, whole
-from invnas.task import load_task
+from invnas.task import TASKS, load_task
 
 FILE = "architecture.json"
 
@@ -103,6 +103,14 @@ def read(folder: Path) -> Description:
             "class_names": None if names is None else tuple(names),
         }
     )
+
+
+def refuse_own_task(folder: Path, description: Description, remedy: str) -> None:
+    """Raise BadInput if an export has a task that would have to be imported: code that its maker named."""
+    if description.task not in TASKS:
+        raise BadInput(
+            f"the export '{folder}' has the task '{description.task:.60}', which is code of its own: {remedy}"
+        )
 
 
 def _problems(data: Mapping[str, Any]) -> list[tuple[str, str]]:

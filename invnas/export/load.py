@@ -13,7 +13,7 @@ from torch import nn
 
 from invnas.architecture import Architecture
 from invnas.errors import BadInput, InvnasError
-from invnas.export.description import FILE, SPACE, Description, checksum, read
+from invnas.export.description import FILE, SPACE, Description, checksum, read, refuse_own_task
 from invnas.export.model import Predictor
 from invnas.export.preprocess import read_used, used
 from invnas.nn import build
@@ -44,7 +44,8 @@ def load_model(
         folder: What `export` wrote, with the format safetensors among its formats.
         space: The space, its file or its shipped name, that defines the user's own types, when the network has any.
         preprocessing: What is done to images, where the export does not know it; otherwise what it says counts.
-        trust: Execute the space.py of the export, which defines such types: it is code of whoever made the export.
+        trust: Execute the space.py of the export, which defines such types, and the task that it names, where that does
+            not come with invnas: it is code of whoever made the export.
 
     Raises:
         BadInput: If a file is missing, was changed, or does not fit; one sentence with the file and the place.
@@ -76,8 +77,13 @@ def types_for(
     """Return the types of a user's own for an export: of a space that is given, or of its own file where it is trusted.
 
     Raises:
-        BadInput: If there is no such space, or its file was changed after the export.
+        BadInput: If there is no such space, or its file was changed after the export; if the task is code of its own,
+            and the export is not trusted.
     """
+    if not trust:
+        refuse_own_task(
+            folder, description, "if you trust it, load_model(folder, trust=True), on the command line --trust"
+        )
     space = _given(space)
     if space is None and trust and SPACE in description.sha256:
         space = _own_space(folder, description)

@@ -10,9 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from invnas import Experiment, backbone
 from invnas.errors import BadInput
 from invnas.export import load_model
 from invnas.export.description import FILE, checksum
+from invnas.init_from import _read
+from invnas.profile import profile
 
 
 def rewrite(folder: Path, change: Any) -> None:
@@ -97,6 +100,26 @@ def test_any_value_anywhere_loads_or_is_refused(saved: Path, copy: Path, pick: i
         said = str(error)
     assert "\n" not in said
     assert said != "no network"
+
+
+@pytest.mark.parametrize("task", ["trap.Task", "os.abort"])
+def test_a_task_of_its_own_is_not_imported_without_trust(
+    copy: Path, task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (copy / "trap.py").write_text("open('executed', 'w')\nclass Task: pass\n")
+    rewrite(copy, lambda data: data.update(task=task))
+    monkeypatch.syspath_prepend(copy)
+    monkeypatch.chdir(copy)
+    starts: list[Any] = [
+        load_model,
+        backbone,
+        profile,
+        lambda folder: _read(Experiment(init_from=folder)),
+    ]
+    for start in starts:
+        with pytest.raises(BadInput, match=f"has the task '{task}', which is code of its own"):
+            start(str(copy))
+    assert not Path("executed").exists()
 
 
 def test_changed_weights_are_refused(copy: Path) -> None:
