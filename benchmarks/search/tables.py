@@ -108,9 +108,8 @@ def drawn(ground: str, found: Found, ours: str) -> None:
     for i, (name, curves) in enumerate(found.items()):
         mean, x = curves.mean, np.arange(1, curves.trainings + 1)
         strong = name == ours
-        axes.plot(
-            x, mean, label=CONTESTANTS[name].title, lw=2.6 if strong else 1.3, color=f"C{i % 10}", zorder=3 - i / 99
-        )
+        width, style = 2.6 if strong else 1.3, "-" if i < 10 else "--"  # there are ten colours
+        axes.plot(x, mean, style, label=CONTESTANTS[name].title, lw=width, color=f"C{i % 10}", zorder=3 - i / 99)
         if strong:
             error = curves.values.std(axis=0, ddof=1) / np.sqrt(curves.seeds) if curves.seeds > 1 else 0 * mean
             axes.fill_between(x, mean - 2 * error, mean + 2 * error, color=f"C{i}", alpha=0.15, lw=0)
